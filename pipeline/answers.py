@@ -1,0 +1,317 @@
+"""What goes to a model and what comes back: Call, Transport, Answer, and the one reading of an answer.
+
+Pure: knows nothing of files, of HTTP or of any provider's library.
+
+    response bytes -> interpret -> decide_status -> Answer
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from pipeline.errors import GatewayError
+
+Json = dict[str, Any] | list[Any] | str | int | float | bool | None
+AnswerStatus = Literal["ok", "truncated", "gen_error"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to a model, complete: two calls with equal fields are the same call.
+
+    `params` holds every sampling parameter as it is sent; a seed in it is already shifted by the replicate.
+    """
+
+    messages: tuple[dict[str, str], ...]
+    model: str
+    endpoint: str | None
+    params: Mapping[str, Json]
+    replicate: int
+
+    def as_inputs(self) -> dict[str, Any]:
+        """Return the five fields as plain JSON: what call_id hashes and request.json holds."""
+        return {
+            "messages": [dict(message) for message in self.messages],
+            "model": self.model,
+            "endpoint": self.endpoint,
+            "params": dict(self.params),
+            "replicate": self.replicate,
+        }
+
+
+@dataclass(frozen=True)
+class Transport:
+    """How a model is reached. Nothing here is part of an identity: none of it may change what is written.
+
+    `context_tokens`, `threads` and `slots` are for models that run inside this process: the longest prompt and
+    answer together, the CPU threads (0 = all cores), and how many calls they answer at a time.
+    """
+
+    api_base: str | None = None
+    api_key_env: str | None = None
+    timeout_seconds: float = 600
+    context_tokens: int = 8192
+    threads: int = 0
+    slots: int = 1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one request. `reason` is a short fixed code, `detail` a sentence for people.
+
+    Model names, tokens and finish reasons are as the provider reported them; None where it was silent.
+    """
+
+    status: AnswerStatus
+    reason: str | None = None
+    detail: str | None = None
+    text: str = ""
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    native_finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    model_reported: str | None = None
+    system_fingerprint: str | None = None
+    http_status: int | None = None
+
+
+class Verdict(NamedTuple):
+    status: AnswerStatus
+    reason: str | None
+
+
+OK = Verdict("ok", None)
+
+# How providers say why a model stopped. What is in none of the three is an error and never ok:
+# `error`, `network_error` and `MALFORMED_RESPONSE` would otherwise pass for a finished text.
+FINISHED = frozenset(
+    {"stop", "STOP", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "COMPLETE", "completed"}
+)
+AT_TOKEN_LIMIT = frozenset(
+    {"length", "max_tokens", "MAX_TOKENS", "max_output_tokens", "model_length", "model_context_window_exceeded"}
+)
+REFUSED = frozenset(
+    {"content_filter", "refusal", "sensitive", "safety", "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT",
+     "SPII", "LANGUAGE"}
+)  # fmt: skip
+
+# Looked at in this order, because the first four are subclasses of BadRequestError, and Timeout of a connection error.
+REASON_BY_ERROR_NAME = {
+    "PaymentRequiredError": "budget",
+    "UnsupportedParamsError": "bad_params",
+    "ContextWindowExceededError": "context_overflow",
+    "ContentPolicyViolationError": "refused",
+    "BudgetExceededError": "budget",
+}
+REASON_BY_HTTP_STATUS = {401: "auth", 402: "budget", 403: "auth", 408: "transport", 429: "rate_limit"}
+REASON_BY_FALLBACK_NAME = {
+    "Timeout": "transport",
+    "RateLimitError": "rate_limit",
+    "AuthenticationError": "auth",
+    "PermissionDeniedError": "auth",
+    "BadRequestError": "bad_request",
+    "NotFoundError": "bad_request",
+    "UnprocessableEntityError": "bad_request",
+    "APIConnectionError": "transport",
+    "InternalServerError": "transport",
+    "ServiceUnavailableError": "transport",
+}
+NO_MONEY_WORDS = ("insufficient_quota", "billing", "credit balance")  # a 429 or 400 that waiting does not cure
+
+DETAILS = {
+    "max_tokens": "The answer stopped at the token limit. Raise max_tokens in the model's settings, or ask for less.",
+    "reasoning_only": "The model only reasoned and wrote no answer. Raise max_tokens in the model's settings.",
+    "refused": "The model or its provider's filter refused to answer.",
+    "empty": "The model gave an empty answer. Ask again, or look at the prompt.",
+    "provider": "The provider says that the answer is not finished: finish reason {stopped!r}. Ask again later.",
+}
+
+
+def decide_status(
+    *,
+    error_names: Sequence[str] = (),
+    http_status: int | None = None,
+    error_text: str = "",
+    has_choice: bool = True,
+    finish: str | None = None,
+    native: str | None = None,
+    text: str | None = None,
+    reasoning: str | None = None,
+) -> Verdict:
+    """Return the status of an answer and why.
+
+    `error_names` are the class names of the exception, most special first; () if there was none. `native` is the
+    provider's own finish reason where it is known, `finish` the one translated for us; the native one decides.
+    """
+    if error_names or (http_status is not None and http_status >= 400):
+        return Verdict("gen_error", _decide_error(error_names, http_status, error_text))
+    if not has_choice:
+        return Verdict("gen_error", "empty")
+    return _decide_finish(native or finish, is_blank=not (text or "").strip(), has_reasoning=bool(reasoning))
+
+
+def _decide_error(names: Sequence[str], http_status: int | None, error_text: str) -> str:
+    is_out_of_money = any(word in error_text.lower() for word in NO_MONEY_WORDS)
+    if is_out_of_money and http_status in (400, 429):
+        return "budget"
+    for name, reason in REASON_BY_ERROR_NAME.items():
+        if name in names:
+            return reason
+    if http_status is None or "Timeout" in names:
+        return next((reason for name, reason in REASON_BY_FALLBACK_NAME.items() if name in names), "provider")
+    if http_status in REASON_BY_HTTP_STATUS:
+        return REASON_BY_HTTP_STATUS[http_status]
+    if http_status >= 500:
+        return "transport"
+    return "bad_request" if http_status >= 300 else "bad_body"
+
+
+def _decide_finish(stopped: str | None, *, is_blank: bool, has_reasoning: bool) -> Verdict:
+    if stopped in REFUSED:
+        return Verdict("gen_error", "refused")
+    if stopped not in FINISHED and stopped not in AT_TOKEN_LIMIT:
+        return Verdict("gen_error", "provider")
+    if is_blank and has_reasoning:
+        return Verdict("truncated", "reasoning_only")
+    if stopped in AT_TOKEN_LIMIT:
+        return Verdict("truncated", "max_tokens")
+    return Verdict("gen_error", "empty") if is_blank else OK
+
+
+def failed_answer(error: GatewayError) -> Answer:
+    """Return the answer that says why there is none."""
+    return Answer("gen_error", error.reason, error.detail, http_status=error.http_status)
+
+
+def interpret(response: bytes) -> Answer | None:
+    """Return what a chat completion says; None if the bytes are not a whole one.
+
+    Source: the body of OpenAI's /v1/chat/completions, as of October 2026, which most providers and the models
+    inside this process give too. Only the first choice is read. Lone surrogates become U+FFFD, since a text with
+    one cannot be written as UTF-8; the bytes keep them.
+    """
+    body = read_json_object(response)
+    choices = body.get("choices") if body is not None else None
+    if body is None or not isinstance(choices, list):
+        return None
+    if not choices:
+        return None if body.get("error") else _answer_from(body, choice={}, has_choice=False)
+    choice = choices[0]
+    if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
+        return None
+    return _answer_from(body, choice=choice, has_choice=True)
+
+
+def read_json_object(content: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that UTF-8 bytes hold; None if they do not."""
+    try:
+        value = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _answer_from(body: dict[str, Any], *, choice: dict[str, Any], has_choice: bool) -> Answer:
+    message = choice.get("message", {})
+    text = _text_of(message.get("content"))
+    is_refusal = bool(message.get("refusal")) and not text.strip()
+    finish = "refusal" if is_refusal else _text_or_none(choice.get("finish_reason"))
+    native = "error" if choice.get("error") else _text_or_none(choice.get("native_finish_reason"))
+    usage = body.get("usage")
+    return make_answer(
+        text=text,
+        reasoning=_text_or_none(message.get("reasoning_content")) or _text_or_none(message.get("reasoning")),
+        finish=finish,
+        native=native,
+        usage=usage if isinstance(usage, dict) else {},
+        model_reported=_text_or_none(body.get("model")),
+        system_fingerprint=_text_or_none(body.get("system_fingerprint")),
+        has_choice=has_choice,
+    )
+
+
+def make_answer(
+    *,
+    text: str,
+    reasoning: str | None,
+    finish: str | None,
+    native: str | None,
+    usage: Mapping[str, Any],
+    model_reported: str | None,
+    system_fingerprint: str | None,
+    has_choice: bool = True,
+) -> Answer:
+    """Return the answer that these parts make, with the status that follows from them."""
+    status, reason = decide_status(has_choice=has_choice, finish=finish, native=native, text=text, reasoning=reasoning)
+    return Answer(
+        status,
+        reason,
+        None if reason is None else DETAILS[reason].format(stopped=native or finish),
+        make_encodable(text),
+        None if reasoning is None else make_encodable(reasoning),
+        finish,
+        native,
+        _count_or_none(usage.get("prompt_tokens")),
+        _count_or_none(usage.get("completion_tokens")),
+        _count_or_none(usage.get("total_tokens")),
+        model_reported,
+        system_fingerprint,
+    )
+
+
+def _text_of(content: Any) -> str:
+    """Return the text of a message's content, which some providers give as a list of parts."""
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        return "".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
+
+
+def _text_or_none(value: Any) -> str | None:
+    return make_encodable(value) if isinstance(value, str) and value else None
+
+
+def _count_or_none(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def make_encodable(text: str) -> str:
+    """Return the text with lone surrogates replaced by U+FFFD; pairs of them become their character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def order_schema(schema: Json) -> Any:
+    """Return a JSON schema whose key order follows from its content alone.
+
+    Properties come in the order of `required`, then by name; all else by name. A model writes the properties in
+    the order of the schema, and a call's identity sorts keys: without one fixed order, two calls with the same
+    identity could be asked differently. To have the reason before the score, write required = ["reason", "score"].
+    """
+    if isinstance(schema, list):
+        return [order_schema(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    ordered = {key: order_schema(schema[key]) for key in sorted(schema)}
+    properties, required = schema.get("properties"), schema.get("required")
+    if isinstance(properties, dict):
+        names = [name for name in required if name in properties] if isinstance(required, list) else []
+        names += sorted(set(properties) - set(names))
+        ordered["properties"] = {name: order_schema(properties[name]) for name in names}
+    return ordered
+
+
+def response_format_of(schema: Json) -> dict[str, Any]:
+    """Return the request's `response_format` that makes a model answer in JSON of that schema."""
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": order_schema(schema)},
+    }

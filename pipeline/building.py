@@ -1,0 +1,194 @@
+"""Building a cohort from the command line: Luigi schedules, a display shows how far it is.
+
+    build_cohort
+        write task tables           before anything runs
+        luigi.build(Cohort)         makes what is missing
+        check completeness          by looking, whatever Luigi says
+        make_report                 also of an incomplete cohort: then it says what is missing, and why
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import luigi
+
+from pipeline.errors import DocumentFailed
+from pipeline.making import Ask
+from pipeline.planning import DocumentPlan
+from pipeline.report_document import REPORT_PAGE, make_report
+from pipeline.settings import SECTION
+from pipeline.stages import Stage, Status
+from pipeline.tasks import TASKS, Cohort, DocumentTask, find_workspace
+from pipeline.workspace import Workspace
+from store.documents import Document
+
+
+class Display(Protocol):
+    """Where a build shows how far it is."""
+
+    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int) -> None: ...
+    def begin(self, plan: DocumentPlan) -> None: ...
+    def made(self, plan: DocumentPlan, document: Document) -> None: ...
+    def failed(self, plan: DocumentPlan, reason: str) -> None: ...
+    def stop(self) -> None: ...
+
+
+@dataclass
+class BuildResult:
+    """What a build did. `failures` holds what could not be made, each with its status and reason."""
+
+    cohort: str
+    made: dict[str, int] = field(default_factory=dict)
+    present: int = 0
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    failures: list[dict[str, str]] = field(default_factory=list)
+    missing: int = 0
+    report_doc_id: str = ""
+    report_page: str = ""
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        return self.missing == 0 and not self.errors
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "cohort": self.cohort,
+            "complete": self.is_complete,
+            "made": self.made,
+            "present_before": self.present,
+            "missing": self.missing,
+            "calls": self.calls,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "seconds": round(self.seconds, 3),
+            "failures": self.failures,
+            "errors": self.errors,
+            "report": {"doc_id": self.report_doc_id, "page": self.report_page} if self.report_doc_id else None,
+        }
+
+
+class _CountingAsk:
+    """Asks the model and counts how often."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask, self.calls = ask, 0
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.calls += 1
+        return self._ask(*arguments, **options)
+
+
+def build_cohort(roots_text: tuple[str, str], cohort: str, *, allow_missing: bool, display: Display) -> BuildResult:
+    """Make what is missing of a cohort, and its report. `roots_text` are the data and the config folder.
+
+    Raises PipelineError or StoreError if nothing could be started, or a document is damaged.
+    """
+    _configure_luigi(*roots_text)
+    workspace = find_workspace()
+    ask = _CountingAsk(workspace.maker.ask)
+    workspace.maker = replace(workspace.maker, ask=ask)
+    workspace.write_tables(cohort)
+    missing = workspace.find_missing(cohort)
+    plan = workspace.plan(cohort)
+    result = BuildResult(cohort, present=sum(map(len, plan.documents.values())) - len(missing))
+    started = time.monotonic()
+    if missing:
+        display.start(cohort, missing, result.present)
+        try:
+            with _follow_tasks(workspace, result, display):
+                luigi.build([Cohort(name=cohort, allow_missing=allow_missing)], local_scheduler=True, no_lock=True)
+        finally:
+            display.stop()
+    result.seconds, result.calls = time.monotonic() - started, ask.calls
+    _finish(workspace, result)
+    return result
+
+
+def _finish(workspace: Workspace, result: BuildResult) -> None:
+    """Look what is there now, and make the report of it."""
+    result.missing = len(workspace.find_missing(result.cohort))
+    if result.missing:
+        seen = set()
+        for outcome in workspace.list_outcomes(result.cohort):
+            plan = outcome.plan
+            if outcome.status != Status.OK and (plan.stage, plan.doc_id) not in seen:
+                seen.add((plan.stage, plan.doc_id))
+                result.failures.append(
+                    {
+                        "stage": str(plan.stage),
+                        "doc_id": plan.doc_id,
+                        "task_id": plan.task_id,
+                        "status": outcome.status,
+                        "reason": outcome.reason,
+                    }
+                )
+    report = make_report(workspace, result.cohort)
+    if report.metadata["run_id"] == workspace.maker.run_id:
+        result.made[str(Stage.REPORT)] = 1
+    result.report_doc_id, result.report_page = report.doc_id, str(report.folder / REPORT_PAGE)
+
+
+@contextmanager
+def _follow_tasks(workspace: Workspace, result: BuildResult, display: Display) -> Iterator[None]:
+    """Show and count what Luigi's events tell, until the block ends."""
+
+    def on_start(task: DocumentTask) -> None:
+        display.begin(task.find_plan())
+
+    def on_success(task: DocumentTask) -> None:
+        plan = task.find_plan()
+        if not task.output().exists():
+            return display.failed(plan, "not made")  # allow_missing takes a failure for an end
+        document = workspace.data.documents.read(plan.stage, plan.doc_id)
+        result.made[str(plan.stage)] = result.made.get(str(plan.stage), 0) + 1
+        result.prompt_tokens += document.metadata["prompt_tokens"] or 0
+        result.completion_tokens += document.metadata["completion_tokens"] or 0
+        return display.made(plan, document)
+
+    def on_failure(task: DocumentTask, error: BaseException) -> None:
+        display.failed(task.find_plan(), str(error))
+        if not isinstance(error, DocumentFailed):
+            result.errors.append(str(error))
+
+    def on_broken(_task: luigi.Task, error: BaseException) -> None:
+        result.errors.append(str(error))
+
+    handlers = {
+        luigi.Event.START: on_start,
+        luigi.Event.SUCCESS: on_success,
+        luigi.Event.FAILURE: on_failure,
+        luigi.Event.BROKEN_TASK: on_broken,
+    }
+    classes = (*TASKS.values(),)
+    for event, handler in handlers.items():
+        for task_class in classes:
+            task_class.event_handler(event)(handler)
+    try:
+        yield
+    finally:
+        for event, handler in handlers.items():
+            for task_class in classes:
+                task_class.remove_event_handler(event, handler)
+
+
+def _configure_luigi(data_root: str, config_root: str) -> None:
+    """Hand the folders to the tasks, and keep Luigi from printing over the display."""
+    config = luigi.configuration.get_config()
+    config.set(SECTION, "data_root", data_root)
+    config.set(SECTION, "config_root", config_root)
+    config.set("core", "no_configure_logging", "true")
+    config.set("core", "autoload_range", "false")
+    config.set("worker", "check_complete_on_run", "true")
+    for name in ("luigi", "luigi-interface", "luigi-scheduler"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).propagate = False

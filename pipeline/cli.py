@@ -1,0 +1,217 @@
+"""The command `daybook`. Each command prints text for people, or with --json one JSON document."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import printing
+from pipeline.errors import PipelineError
+from pipeline.settings import Roots, find_roots
+from store.errors import StoreError
+
+EXIT_OK, EXIT_ERROR = 0, 1
+EXIT_INCOMPLETE = 30  # as [retcode] task_failed in luigi.cfg
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    arguments = _make_parser().parse_args(argv)
+    command: Command = arguments.command
+    try:
+        return command(arguments)
+    except (PipelineError, StoreError) as error:
+        print(printing.make_visible(str(error)), file=sys.stderr)
+        return EXIT_ERROR
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was made is kept; the same command goes on from there.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="daybook",
+        description="Writing experiments with language models that can be rerun, verified and traced.",
+        epilog="The data folder is --data-root, else DAYBOOK_DATA_ROOT, else data_root in luigi.cfg, else ./data; "
+        "the config folder likewise.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_build, _add_plan, _add_status, _add_show, _add_lineage, _add_explain, _add_parse, _add_adopt):
+        add(commands)
+    return parser
+
+
+def _add_command(commands: Any, name: str, command: Command, description: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=description, description=f"{description[0].upper()}{description[1:]}."
+    )
+    parser.set_defaults(command=command)
+    parser.add_argument("--data-root", metavar="DIR", help="folder that programs write")
+    parser.add_argument("--config-root", metavar="DIR", help="folder that a person edits")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    return parser
+
+
+def _roots(arguments: argparse.Namespace) -> Roots:
+    return find_roots(arguments.data_root, arguments.config_root)
+
+
+def _open_workspace(arguments: argparse.Namespace) -> Any:
+    from pipeline.workspace import Workspace  # brings Jinja2 with it, which `daybook --help` goes without
+
+    return Workspace(_roots(arguments))
+
+
+def _print(arguments: argparse.Namespace, value: Any, format_text: Callable[[Any], str]) -> None:
+    if arguments.json:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        print(printing.make_visible(format_text(value)))
+
+
+# Making
+
+
+def _add_build(commands: Any) -> None:
+    parser = _add_command(commands, "build", _build, "make what is missing of a cohort, and its report")
+    parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="exit with 0 although some documents could not be made"
+    )
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from pipeline.building import build_cohort  # brings Luigi with it
+    from pipeline.displays import choose_display
+
+    roots = _roots(arguments)
+    result = build_cohort(
+        (str(roots.data), str(roots.config)),
+        arguments.cohort,
+        allow_missing=arguments.allow_missing,
+        display=choose_display(quiet=arguments.json),
+    )
+    _print(arguments, result.as_json(), printing.format_build)
+    if result.errors:
+        return EXIT_ERROR
+    return EXIT_OK if result.is_complete or arguments.allow_missing else EXIT_INCOMPLETE
+
+
+def _add_plan(commands: Any) -> None:
+    parser = _add_command(commands, "plan", _plan, "write a cohort's task tables and show what it takes")
+    parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from pipeline.looking import describe_plan
+
+    workspace = _open_workspace(arguments)
+    description = describe_plan(workspace, arguments.cohort)
+    workspace.write_tables(arguments.cohort)
+    _print(arguments, description, printing.format_plan)
+    return EXIT_OK
+
+
+# Looking
+
+
+def _add_status(commands: Any) -> None:
+    parser = _add_command(commands, "status", _status, "show how the cohorts stand")
+    parser.add_argument("cohort", nargs="?", help="only this one")
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from pipeline.looking import describe_status
+
+    _print(arguments, describe_status(_open_workspace(arguments), arguments.cohort), printing.format_status)
+    return EXIT_OK
+
+
+def _add_show(commands: Any) -> None:
+    parser = _add_command(commands, "show", _show, "show a document, or how a planned one stands")
+    parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from pipeline.looking import describe_document
+
+    _print(arguments, describe_document(_open_workspace(arguments), arguments.id), printing.format_document)
+    return EXIT_OK
+
+
+def _add_lineage(commands: Any) -> None:
+    parser = _add_command(commands, "lineage", _lineage, "show what a document was made from, down to the concepts")
+    parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
+
+
+def _lineage(arguments: argparse.Namespace) -> int:
+    from pipeline.looking import describe_lineage
+
+    _print(arguments, describe_lineage(_open_workspace(arguments), arguments.id), printing.format_lineage)
+    return EXIT_OK
+
+
+def _add_explain(commands: Any) -> None:
+    parser = _add_command(commands, "explain", _explain, "show which inputs of two documents differ")
+    parser.add_argument("a", help="the start of a doc_id")
+    parser.add_argument("b", help="the start of another")
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from pipeline.looking import explain_difference
+
+    difference = explain_difference(_open_workspace(arguments), arguments.a, arguments.b)
+    _print(arguments, difference, printing.format_difference)
+    return EXIT_OK
+
+
+# Trying and bringing in
+
+
+def _add_parse(commands: Any) -> None:
+    from pipeline.parsers import PARSERS
+
+    parser = _add_command(commands, "parse", _parse, "run a parser on texts, to try it")
+    parser.add_argument("parser", help=", ".join(PARSERS))
+    parser.add_argument("files", nargs="+", metavar="FILE", help="texts, as a model would answer; - for standard input")
+    parser.add_argument("--scale", metavar="LOW-HIGH", help="the lowest and highest score, such as 0-10")
+    parser.add_argument("--min-lines", type=int, default=0, metavar="N", help="fewest non-empty lines that will do")
+
+
+def _parse(arguments: argparse.Namespace) -> int:
+    from pipeline.trying import try_parser
+
+    results = try_parser(arguments.parser, arguments.files, scale=arguments.scale, min_lines=arguments.min_lines)
+    _print(arguments, results, printing.format_parses)
+    return EXIT_OK if all(result["status"] == "ok" for result in results) else EXIT_ERROR
+
+
+def _add_adopt(commands: Any) -> None:
+    parser = _add_command(commands, "adopt", _adopt, "turn a workspace of CSV files and folders into a config folder")
+    parser.add_argument("folder", help="the folder that holds 1_raw, or 1_raw itself")
+
+
+def _adopt(arguments: argparse.Namespace) -> int:
+    from pipeline.adopt import adopt_workspace
+
+    adoption = adopt_workspace(Path(arguments.folder), _roots(arguments).config)
+    if arguments.json:
+        _print(arguments, adoption.as_json(), str)
+    else:
+        print(printing.make_visible("\n".join(adoption.lines())))
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Concepts: ideas with a description at one or more levels of detail.
+
+    config/concepts.csv                        concept_id,name
+    config/concepts/<level>/<concept_id>.txt   level = sentence | paragraph | article
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.errors import Problem
+from pipeline.toml_file import ID_EXPECTED, ID_FORM
+
+LEVELS = ("sentence", "paragraph", "article")
+FALLBACK_LEVELS = ("paragraph", "sentence")  # after the requested one; the concept's name comes last
+COLUMNS = ["concept_id", "name"]
+
+
+class Description(NamedTuple):
+    """What a prompt says about a concept, and where it was found: a level, or "name"."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Concept:
+    """`texts` maps each level that has a description to it, stripped."""
+
+    concept_id: str
+    name: str
+    texts: Mapping[str, str]
+
+    def describe(self, level: str) -> Description:
+        """Return the description at `level`, or the nearest one: paragraph, sentence, then the name."""
+        for candidate in (level, *FALLBACK_LEVELS):
+            if self.texts.get(candidate):
+                return Description(candidate, self.texts[candidate])
+        return Description("name", self.name)
+
+
+class Combo(NamedTuple):
+    """An ordered set of concepts at one level."""
+
+    concepts: tuple[Concept, ...]
+    level: str
+
+    @property
+    def combo_id(self) -> str:
+        """The readable name: concept ids in order, such as dmn+flywheel."""
+        return "+".join(concept.concept_id for concept in self.concepts)
+
+
+def load_concepts(config_root: Path, problems: list[Problem]) -> dict[str, Concept]:
+    """Return {concept_id: Concept} in the order of concepts.csv."""
+    names = _read_names(config_root / "concepts.csv", problems)
+    texts = _read_texts(config_root / "concepts", names, problems)
+    return {concept_id: Concept(concept_id, name, texts[concept_id]) for concept_id, name in names.items()}
+
+
+def _read_names(path: Path, problems: list[Problem]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for line, row in read_csv_rows(path, COLUMNS, problems):
+        concept_id, name = row["concept_id"], row["name"]
+        if not ID_FORM.fullmatch(concept_id):
+            problems.append(
+                Problem(path.name, line, f"{concept_id!r} is not a concept id. Expected {ID_EXPECTED}.")
+            )
+        elif concept_id in names:
+            problems.append(Problem(path.name, line, f"concept {concept_id!r} is listed twice. Expected one row each."))
+        elif not name:
+            problems.append(Problem(path.name, line, f"concept {concept_id!r} has no name. Expected concept_id,name."))
+        else:
+            names[concept_id] = name
+    return names
+
+
+def _read_texts(folder: Path, names: Mapping[str, str], problems: list[Problem]) -> dict[str, dict[str, str]]:
+    texts: dict[str, dict[str, str]] = {concept_id: {} for concept_id in names}
+    for path in sorted(folder.glob("*/*")):
+        level, concept_id, place = path.parent.name, path.stem, f"concepts/{path.parent.name}/{path.name}"
+        if level not in LEVELS:
+            problems.append(Problem(place, None, f"unknown level {level!r}. Expected one of: {', '.join(LEVELS)}."))
+        elif path.suffix != ".txt" or concept_id not in names:
+            problems.append(Problem(place, None, "no row of concepts.csv names this file. Expected <concept_id>.txt."))
+        else:
+            text = read_text_file(path, place, problems).strip()
+            if text:
+                texts[concept_id][level] = text
+    return texts
+
+
+def read_text_file(path: Path, place: str, problems: list[Problem]) -> str:
+    """Return a file's text with its newlines as they are; "" with a Problem if it is not UTF-8."""
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        problems.append(Problem(place, None, f"the file is not UTF-8: {error}."))
+        return ""
+
+
+def read_csv_rows(path: Path, columns: list[str], problems: list[Problem]) -> list[tuple[int, dict[str, str]]]:
+    """Return (line, {column: value}) of each row, values stripped. `columns` are those expected; [] takes any."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        problems.append(Problem(path.name, None, f"the file does not exist. Expected {path}."))
+        return []
+    except UnicodeDecodeError as error:
+        problems.append(Problem(path.name, None, f"the file is not UTF-8: {error}."))
+        return []
+    reader = csv.reader(text.splitlines(keepends=True))
+    header = [name.strip() for name in next(reader, [])]
+    if columns and header != columns:
+        problems.append(Problem(path.name, 1, f"the columns are {','.join(header)}. Expected {','.join(columns)}."))
+        return []
+    rows = []
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(header):
+            found = f"the row has {len(cells)} cells. Expected {len(header)}: {','.join(header)}."
+            problems.append(Problem(path.name, reader.line_num, found))
+            continue
+        rows.append((reader.line_num, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}))
+    return rows

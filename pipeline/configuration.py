@@ -1,0 +1,44 @@
+"""The whole of config/, read and checked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.cohorts import Catalog, Cohort, load_cohorts
+from pipeline.concepts import Concept, load_concepts
+from pipeline.errors import ConfigInvalid, Problem, UnknownName
+from pipeline.models import Model, load_models
+from pipeline.stages import Stage
+from pipeline.templates import Template, load_templates
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Concepts, templates, models and cohorts, each by its id."""
+
+    concepts: Mapping[str, Concept]
+    templates: Mapping[tuple[Stage, str], Template]
+    models: Mapping[str, Model]
+    cohorts: Mapping[str, Cohort]
+
+    def get_cohort(self, name: str) -> Cohort:
+        """Return a cohort. Raises UnknownName."""
+        if name not in self.cohorts:
+            raise UnknownName("cohort", name, list(self.cohorts))
+        return self.cohorts[name]
+
+
+def load_configuration(config_root: Path) -> Configuration:
+    """Return the configuration. Raises ConfigInvalid with every mistake in every file."""
+    problems: list[Problem] = []
+    if not config_root.is_dir():
+        raise ConfigInvalid([Problem(str(config_root), None, "there is no such folder. Expected the config folder.")])
+    concepts = load_concepts(config_root, problems)
+    templates = load_templates(config_root, problems)
+    models = load_models(config_root, problems)
+    cohorts = load_cohorts(config_root, Catalog(concepts, templates, models), problems)
+    if problems:
+        raise ConfigInvalid(sorted(set(problems), key=lambda problem: (problem.file, problem.line or 0)))
+    return Configuration(concepts, templates, models, cohorts)

@@ -1,0 +1,134 @@
+"""What a person sees while a cohort is built: a moving display in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from pipeline.building import Display
+from pipeline.planning import DocumentPlan
+from pipeline.printing import format_duration, make_visible
+from store.documents import Document
+
+
+class Tally:
+    """How far a build is: documents, tokens, speed and time left."""
+
+    def __init__(self, missing: list[DocumentPlan]) -> None:
+        self.total = len(missing)
+        self.made = self.failed = self.completion_tokens = 0
+        self.started = time.monotonic()
+
+    @property
+    def done(self) -> int:
+        return self.made + self.failed
+
+    def add(self, document: Document) -> None:
+        self.made += 1
+        self.completion_tokens += document.metadata["completion_tokens"] or 0
+
+    @property
+    def tokens_a_second(self) -> float:
+        return self.completion_tokens / max(time.monotonic() - self.started, 1e-3)
+
+    def time_left(self) -> str:
+        """Return the time that the rest takes at the speed so far: 1:05; "?" before anything is done."""
+        if not self.done:
+            return "?"
+        return format_duration((time.monotonic() - self.started) / self.done * (self.total - self.done))
+
+    def describe(self) -> str:
+        return (
+            f"{self.made} made, {self.failed} failed, {self.total - self.done} to go, "
+            f"{self.completion_tokens:,} tokens, {self.tokens_a_second:.0f} tokens/s, {self.time_left()} left"
+        )
+
+
+class PlainDisplay:
+    """One line a document."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int) -> None:
+        self._tally = Tally(missing)
+        self._print(f"{cohort}: {len(missing)} documents to make, {present_count} are there.")
+
+    def begin(self, plan: DocumentPlan) -> None:
+        pass
+
+    def made(self, plan: DocumentPlan, document: Document) -> None:
+        self._tally.add(document)
+        self._print_document(plan, "ok")
+
+    def failed(self, plan: DocumentPlan, reason: str) -> None:
+        self._tally.failed += 1
+        self._print_document(plan, reason)
+
+    def stop(self) -> None:
+        pass
+
+    def _print_document(self, plan: DocumentPlan, result: str) -> None:
+        tally = self._tally
+        speed = f"{tally.tokens_a_second:.0f} tokens/s, {tally.time_left()} left"
+        self._print(f"[{tally.done}/{tally.total}] {plan.stage} {plan.doc_id} {plan.task_id}: {result} ({speed})")
+
+    def _print(self, line: str) -> None:
+        print(make_visible(line), file=self._stream, flush=True)
+
+
+class RichDisplay:
+    """A bar a stage, and one line with the document at work."""
+
+    def __init__(self) -> None:
+        from rich.console import Console  # a command that shows no display goes without it
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description:<11}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+        )
+
+    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int) -> None:
+        self._tally = Tally(missing)
+        self._console.print(f"[bold]{cohort}[/]: {len(missing)} documents to make, {present_count} are there.")
+        counts: dict[str, int] = {}
+        for plan in missing:
+            counts[plan.stage] = counts.get(plan.stage, 0) + 1
+        self._bars = {stage: self._progress.add_task(stage, total=count, note="") for stage, count in counts.items()}
+        self._all = self._progress.add_task("all", total=len(missing), note="")
+        self._progress.start()
+
+    def begin(self, plan: DocumentPlan) -> None:
+        self._progress.update(self._bars[plan.stage], note=f"[dim]{plan.task_id[:60]}[/]")
+
+    def made(self, plan: DocumentPlan, document: Document) -> None:
+        self._tally.add(document)
+        self._advance(plan)
+
+    def failed(self, plan: DocumentPlan, reason: str) -> None:
+        from rich.text import Text
+
+        self._tally.failed += 1
+        self._progress.console.print(Text(f"{plan.stage} {plan.doc_id} {plan.task_id}: {reason}", style="red"))
+        self._advance(plan)
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+    def _advance(self, plan: DocumentPlan) -> None:
+        self._progress.update(self._bars[plan.stage], advance=1, note="")
+        self._progress.update(self._all, advance=1, note=self._tally.describe())
+
+
+def choose_display(*, quiet: bool) -> Display:
+    """Return the display for standard error: standard output is for results."""
+    if sys.stderr.isatty() and not quiet:
+        return RichDisplay()
+    return PlainDisplay(sys.stderr)

@@ -1,0 +1,79 @@
+"""The gateway to models: one call in, one answer out, at most one request on the way. Knows nothing of files.
+
+    echo/<anything>      answers with the prompt itself: nothing is loaded, nothing is sent, nothing is paid
+    everything else      goes through litellm, local/... to a model inside this process (see embedded)
+
+- An answer's bytes go to `keep` as they arrive, before anything interprets them.
+- A failure is an Answer with a reason, not an exception.
+- Nothing is tried again here: whether a second request is worth its price, the caller decides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.answers import Answer, Call, Transport, decide_status, failed_answer, interpret
+from pipeline.errors import GatewayError
+
+__all__ = ["Answer", "Call", "Transport", "ask", "decide_status", "interpret", "is_echo"]
+
+ECHO_PREFIX = "echo/"
+
+
+def ask(call: Call, transport: Transport, *, keep: Callable[[bytes], None]) -> Answer:
+    """Return the model's answer to a call; `keep` receives the bytes of the response as they arrive.
+
+    A model that fails gives an Answer with status gen_error. What `keep` raises is raised, as is KeyboardInterrupt.
+    """
+    try:
+        _check_encodable(call)
+        if is_echo(call.model):
+            return _ask_echo(call, keep)
+        return _ask_litellm(call, transport, keep)
+    except GatewayError as error:
+        return failed_answer(error)
+
+
+def is_echo(model: str) -> bool:
+    """Does this model answer with its prompt?"""
+    return model.startswith(ECHO_PREFIX)
+
+
+def _check_encodable(call: Call) -> None:
+    try:
+        json.dumps(call.as_inputs(), ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, TypeError) as error:  # UnicodeEncodeError is a ValueError
+        detail = f"The call to {call.model} cannot be written as JSON in UTF-8: {error}. Correct its prompt or params."
+        raise GatewayError("bad_request", detail) from error
+
+
+def _ask_echo(call: Call, keep: Callable[[bytes], None]) -> Answer:
+    response = encode_echo(call)
+    keep(response)
+    answer = interpret(response)
+    assert answer is not None  # it is our own encoding
+    return answer
+
+
+def encode_echo(call: Call) -> bytes:
+    """Return the response of an echo: the texts of the messages as a chat completion, tokens counted as words."""
+    text = "\n\n".join(message["content"] for message in call.messages)
+    words = len(text.split())
+    body: dict[str, Any] = {
+        "choices": [{"finish_reason": "stop", "index": 0, "message": {"content": text, "role": "assistant"}}],
+        "model": call.model,
+        "object": "chat.completion",
+        "usage": {"completion_tokens": words, "prompt_tokens": words, "total_tokens": 2 * words},
+    }
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _ask_litellm(call: Call, transport: Transport, keep: Callable[[bytes], None]) -> Answer:
+    try:
+        from pipeline import litellm_client  # four seconds of CPU, which echo and every offline command go without
+    except ImportError as error:
+        detail = f"{call.model} is asked through litellm, which cannot be imported: {error}. Install litellm."
+        raise GatewayError("bad_request", detail) from error
+    return litellm_client.complete(call, transport, keep=keep)

@@ -1,0 +1,430 @@
+"""Making one document: from its plan to a committed folder, paying for each answer once.
+
+    make_document(plan)
+        read_parents            deeply checked; a missing or damaged parent stops everything before a call
+        render                  pure
+        obtain_answer           an attempt in the call ledger answered? use it. Otherwise ask, keep every byte
+        parse                   pure
+        commit                  prompt, raw, parsed and metadata as one folder, durably
+
+A failure is a status with a reason (`DocumentFailed`). What a failed try brought back stays in the
+ledger. `diagnose` tells the status of a document that is not there from the ledger alone, by doing the
+pure steps again, so a status can never disagree with the bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from pipeline import gateway
+from pipeline.errors import DocumentFailed, ParseError
+from pipeline.gateway import Answer, Call, Transport
+from pipeline.parsers import Parsed, parse_reply
+from pipeline.planning import DocumentPlan
+from pipeline.prompts import RenderFailed, render_prompt
+from pipeline.stages import Mode, Stage, Status
+from store.calls import Attempt, call_id_of
+from store.data_root import DataRoot
+from store.documents import Document
+from store.errors import DocumentMissing
+
+PROMPT_FILE, RAW_FILE, PARSED_FILE = "prompt.txt", "raw.txt", "parsed.txt"
+
+Ask = Callable[..., Answer]
+
+
+def new_run_id() -> str:
+    """Return a name for one run of the program: its start in UTC and some chance, 20261121T104642-1a2b3c."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What making needs besides a plan: the store, the way to the models, and who is running."""
+
+    data: DataRoot
+    run_id: str = field(default_factory=new_run_id)
+    ask: Ask = gateway.ask
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+class Parent(NamedTuple):
+    """A document that another is made from, and the file of it that is used."""
+
+    document: Document
+    file: str
+
+    def as_record(self) -> dict[str, str]:
+        blake3 = self.document.file_blake3(self.file)
+        return {"stage": self.document.stage, "doc_id": self.document.doc_id, "file": self.file, "blake3": blake3}
+
+
+class Reading(NamedTuple):
+    """What was made of an answer: its attempt in the ledger, its text as it is stored, and what the parser found."""
+
+    attempt: Attempt
+    raw: bytes
+    parsed: Parsed
+
+
+class Diagnosis(NamedTuple):
+    """How a document stands. `status` is None if it was never tried; `run_id` is of the last attempt, if any."""
+
+    status: Status | None
+    reason: str
+    run_id: str = ""
+
+
+# Making
+
+
+def make_document(maker: Maker, plan: DocumentPlan, *, cohort: str) -> Document:
+    """Return the plan's document, making it if it is not there.
+
+    Raises DocumentFailed if the answer is truncated, cannot be parsed or did not come; StoreError if a
+    parent is missing or damaged (before any call), or the document is present but invalid.
+    """
+    documents = maker.data.documents
+    try:
+        return documents.read(plan.stage, plan.doc_id, digest=plan.digest)
+    except DocumentMissing:
+        pass
+    parent = read_parent(maker.data, plan)
+    if plan.mode is Mode.COPY:
+        return _copy_parent(maker, plan, parent, cohort=cohort)
+    prompt = _render(plan, parent)
+    attempt = obtain_answer(maker, plan, prompt)
+    reading = _parse_answer(plan, attempt)
+    files = {PROMPT_FILE: prompt.encode(), RAW_FILE: reading.raw, PARSED_FILE: reading.parsed.text.encode()}
+    _keep_template_texts(maker.data, plan)
+    metadata = {
+        **_describe_plan(maker, plan, parent, cohort=cohort),
+        **_describe_answer(plan, attempt),
+        **_describe_parse(reading.parsed),
+        "raw_bytes": len(reading.raw),
+        "parsed_bytes": len(files[PARSED_FILE]),
+    }
+    return documents.commit(plan.stage, plan.doc_id, files, metadata)
+
+
+def read_parent(data: DataRoot, plan: DocumentPlan) -> Parent | None:
+    """Return what the plan is made from, after a deep check; None for a draft of concepts.
+
+    Raises DocumentMissing, DocumentInvalid or DocumentCorrupt.
+    """
+    if plan.source_doc_id:
+        return Parent(_read_source(data, plan.source_doc_id), PROMPT_FILE)
+    if plan.parent is None:
+        return None
+    parent = data.documents.read_deeply(plan.parent.stage, plan.parent.doc_id, digest=plan.parent.digest)
+    return Parent(parent, PARSED_FILE)
+
+
+def _read_source(data: DataRoot, doc_id: str) -> Document:
+    """Return the document, of whatever stage, whose prompt a draft reuses."""
+    stage = next((stage for stage, found in data.documents.find_ids(doc_id) if found == doc_id), Stage.DRAFT)
+    return data.documents.read_deeply(stage, doc_id)
+
+
+def _copy_parent(maker: Maker, plan: DocumentPlan, parent: Parent | None, *, cohort: str) -> Document:
+    assert parent is not None, "config refuses mode copy where there is no parent"
+    try:
+        parsed = _parse(plan, parent.document.read_text(parent.file))
+    except ParseError as error:
+        raise _failure(plan, Status.PARSE_ERROR, str(error)) from error
+    files = {PARSED_FILE: parsed.text.encode()}
+    metadata = {
+        **_describe_plan(maker, plan, parent, cohort=cohort),
+        **_describe_answer(plan, None),
+        **_describe_parse(parsed),
+        "raw_bytes": None,
+        "parsed_bytes": len(files[PARSED_FILE]),
+    }
+    return maker.data.documents.commit(plan.stage, plan.doc_id, files, metadata)
+
+
+def _render(plan: DocumentPlan, parent: Parent | None) -> str:
+    try:
+        return render(plan, parent)
+    except RenderFailed as error:
+        raise _failure(plan, Status.GEN_ERROR, f"template_error: {error}") from error
+
+
+def render(plan: DocumentPlan, parent: Parent | None) -> str:
+    """Return the prompt of a plan. Pure. Raises RenderFailed."""
+    if plan.source_doc_id:
+        assert parent is not None
+        return parent.document.read_text(parent.file)
+    assert plan.template is not None
+    return render_prompt(plan.template.file_name, plan.template.texts, _variables(plan, parent))
+
+
+def _variables(plan: DocumentPlan, parent: Parent | None) -> dict[str, Any]:
+    if plan.combo is not None:
+        level = plan.combo.level
+        return {
+            "concepts": [
+                {"name": concept.name, "content": concept.describe(level).text} for concept in plan.combo.concepts
+            ]
+        }
+    assert parent is not None
+    text = parent.document.read_text(parent.file)
+    if plan.stage is Stage.ESSAY:
+        return {"draft_block": text, "links_block": text}
+    return {"response": text}
+
+
+# The call
+
+
+def build_call(plan: DocumentPlan, prompt: str) -> Call:
+    """Return the request that a plan makes of its model."""
+    assert plan.model is not None
+    params = plan.model.params_of_replicate(plan.replicate)
+    if plan.template and plan.template.response_schema is not None:
+        params["response_schema"] = plan.template.response_schema
+    messages = ({"role": "user", "content": prompt},)
+    return Call(messages, plan.model.model, plan.model.endpoint, params, plan.replicate)
+
+
+def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str) -> Attempt:
+    """Return the attempt that answered the plan's call: the first good one of the ledger, or a new one.
+
+    Raises DocumentFailed if the answer is truncated (it is kept, and not asked for again) or did not come.
+    """
+    call = build_call(plan, prompt)
+    call_id = call_id_of(call.as_inputs())
+    attempts = _salvage_attempts(maker, call_id)
+    paid = [attempt for attempt in attempts if attempt.status in (Status.OK, Status.TRUNCATED)]
+    # The first good answer, so that a document made again is the same; a truncated one only if there is no other.
+    attempt = min(paid, key=lambda attempt: attempt.status != Status.OK, default=None)
+    if attempt is None:
+        attempt = _ask_model(maker, plan, call, call_id)
+    if attempt.status != Status.OK:
+        raise _failure(plan, Status(str(attempt.status)), _reason_of(attempt))
+    return attempt
+
+
+def _salvage_attempts(maker: Maker, call_id: str) -> list[Attempt]:
+    """Return a call's attempts; one whose process died after the answer had come gets its outcome now."""
+    attempts = []
+    for attempt in maker.data.calls.list_attempts(call_id):
+        answer = _interpret_unfinished(attempt)
+        if answer is not None:
+            outcome = _describe_outcome(maker, answer, seconds=None)
+            attempt = maker.data.calls.close_attempt(attempt, outcome)
+        attempts.append(attempt)
+    return attempts
+
+
+def _interpret_unfinished(attempt: Attempt) -> Answer | None:
+    if attempt.outcome is not None:
+        return None
+    response = attempt.read_response()
+    return None if response is None else gateway.interpret(response)
+
+
+def _ask_model(maker: Maker, plan: DocumentPlan, call: Call, call_id: str) -> Attempt:
+    """Ask once, keeping the request before and every byte of the answer as it comes."""
+    transport: Transport = plan.model.transport if plan.model else Transport()
+    request = {**call.as_inputs(), "asked_at": _timestamp(maker), "run_id": maker.run_id, "pid": os.getpid()}
+    attempt = maker.data.calls.begin(call_id, request)
+    started = time.monotonic()
+    answer = maker.ask(call, transport, keep=attempt.keep)
+    attempt.seal()
+    return attempt.finish(_describe_outcome(maker, answer, seconds=round(time.monotonic() - started, 3)))
+
+
+def _describe_outcome(maker: Maker, answer: Answer, *, seconds: float | None) -> dict[str, Any]:
+    return {
+        "status": answer.status,
+        "reason": answer.reason,
+        "detail": answer.detail,
+        "text": answer.text,
+        "reasoning": answer.reasoning,
+        "finish_reason": answer.finish_reason,
+        "native_finish_reason": answer.native_finish_reason,
+        "usage": {
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+            "total_tokens": answer.total_tokens,
+        },
+        "model_reported": answer.model_reported,
+        "system_fingerprint": answer.system_fingerprint,
+        "http_status": answer.http_status,
+        "seconds": seconds,
+        "finished_at": _timestamp(maker),
+        "run_id": maker.run_id,
+    }
+
+
+def _reason_of(attempt: Attempt) -> str:
+    """Return why an attempt gave no good answer: "context_overflow: the prompt has …"."""
+    outcome = attempt.outcome or {}
+    return ": ".join(str(part) for part in (outcome.get("reason"), outcome.get("detail")) if part)
+
+
+# Parsing
+
+
+def _parse_answer(plan: DocumentPlan, attempt: Attempt) -> Reading:
+    text = str((attempt.outcome or {}).get("text") or "")
+    raw = encode_reply(text)
+    try:
+        return Reading(attempt, raw, _parse(plan, raw.decode()))
+    except ParseError as error:
+        raise _failure(plan, Status.PARSE_ERROR, str(error)) from error
+
+
+def encode_reply(text: str) -> bytes:
+    """Return the bytes of raw.txt: UTF-8, with U+FFFD for half a surrogate pair, which UTF-8 cannot hold.
+
+    The exact bytes of the answer are in the ledger's response.bin.
+    """
+    return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in text).encode()
+
+
+def _parse(plan: DocumentPlan, text: str) -> Parsed:
+    template = plan.template
+    if template is None:
+        return parse_reply(plan.parser, text)
+    return parse_reply(template.parser, text, scale=template.scale, min_lines=template.min_lines)
+
+
+def _failure(plan: DocumentPlan, status: Status, reason: str) -> DocumentFailed:
+    return DocumentFailed(plan.stage, plan.doc_id, plan.task_id, status=status, reason=reason)
+
+
+# Metadata
+
+
+def _describe_plan(maker: Maker, plan: DocumentPlan, parent: Parent | None, *, cohort: str) -> dict[str, Any]:
+    return {
+        "digest": plan.digest,
+        "mode": plan.mode,
+        "inputs": plan.inputs,
+        "parent_doc_id": plan.parent_doc_id or plan.source_doc_id or None,
+        "parents": [] if parent is None else [parent.as_record()],
+        "task_id": plan.task_id,
+        "cohort": cohort,
+        "template_id": plan.template_id or None,
+        "model_id": plan.model_id or None,
+        "model": plan.model.model if plan.model else None,
+        "combo_id": plan.combo_id or None,
+        "concepts": _describe_concepts(plan),
+        "replicate": plan.replicate,
+        "status": Status.OK,
+        "parser": plan.inputs["parser"],
+        "created_at": _timestamp(maker),
+        "run_id": maker.run_id,
+    }
+
+
+def _describe_concepts(plan: DocumentPlan) -> list[dict[str, str]]:
+    if plan.combo is None:
+        return []
+    descriptions = [(concept, concept.describe(plan.combo.level)) for concept in plan.combo.concepts]
+    return [
+        {"concept_id": concept.concept_id, "name": concept.name, "level": found.level, "text": found.text}
+        for concept, found in descriptions
+    ]
+
+
+def _describe_answer(plan: DocumentPlan, attempt: Attempt | None) -> dict[str, Any]:
+    outcome: Mapping[str, Any] = (attempt.outcome if attempt else None) or {}
+    usage = outcome.get("usage") or {}
+    return {
+        "call_id": attempt.call_id if attempt else None,
+        "attempt": attempt.number if attempt else None,
+        "finish_reason": outcome.get("finish_reason"),
+        "prompt_tokens": usage.get("prompt_tokens"),
+        "completion_tokens": usage.get("completion_tokens"),
+        "total_tokens": usage.get("total_tokens"),
+        "max_tokens": plan.model.params["max_tokens"] if plan.model else None,
+    }
+
+
+def _describe_parse(parsed: Parsed) -> dict[str, Any]:
+    if parsed.score is None:
+        return {"score": None}
+    score = parsed.score
+    scale = [score.scale.low, score.scale.high]
+    return {"score": {"value": score.value, "scale": scale, "strategy": score.strategy, "line": score.line}}
+
+
+def _keep_template_texts(data: DataRoot, plan: DocumentPlan) -> None:
+    """Keep the texts that the inputs name by hash, so that the prompt can be rendered again and compared."""
+    if plan.template:
+        for text in plan.template.texts.values():
+            data.texts.keep(text)
+
+
+def _timestamp(maker: Maker) -> str:
+    return maker.clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+# Diagnosis
+
+
+def diagnose(data: DataRoot, plan: DocumentPlan) -> Diagnosis:
+    """Return how a planned document stands, without changing anything.
+
+    Raises StoreError if the document or its parent is present but invalid.
+    """
+    if data.documents.is_present(plan.stage, plan.doc_id):
+        return Diagnosis(Status.OK, "")
+    if plan.parent is not None and not data.documents.is_present(plan.parent.stage, plan.parent.doc_id):
+        return _diagnose_orphan(data, plan.parent)
+    try:
+        parent = read_parent(data, plan)
+        if plan.mode is Mode.COPY:
+            return _diagnose_copy(plan, parent)
+        prompt = render(plan, parent)
+    except RenderFailed as error:
+        return Diagnosis(Status.GEN_ERROR, f"template_error: {error}")
+    except DocumentMissing as error:
+        return Diagnosis(Status.SKIPPED, str(error))
+    attempts = data.calls.list_attempts(call_id_of(build_call(plan, prompt).as_inputs()))
+    return _diagnose_attempts(plan, attempts)
+
+
+def _diagnose_orphan(data: DataRoot, parent: DocumentPlan) -> Diagnosis:
+    found = diagnose(data, parent)
+    if found.status is None:
+        return Diagnosis(None, "")
+    root = found.reason if found.status is Status.SKIPPED else f"its {parent.stage} is {found.status}: {found.reason}"
+    return Diagnosis(Status.SKIPPED, root, found.run_id)
+
+
+def _diagnose_copy(plan: DocumentPlan, parent: Parent | None) -> Diagnosis:
+    assert parent is not None, "config refuses mode copy where there is no parent"
+    try:
+        _parse(plan, parent.document.read_text(parent.file))
+    except ParseError as error:
+        return Diagnosis(Status.PARSE_ERROR, str(error))
+    return Diagnosis(None, "")
+
+
+def _diagnose_attempts(plan: DocumentPlan, attempts: list[Attempt]) -> Diagnosis:
+    finished = [attempt for attempt in attempts if attempt.outcome is not None]
+    if not finished:
+        return Diagnosis(None, "")
+    order = (Status.OK, Status.TRUNCATED)
+    paid = [attempt for status in order for attempt in finished if attempt.status == status]
+    attempt = paid[0] if paid else finished[-1]
+    run_id = str((attempt.outcome or {}).get("run_id", ""))
+    if attempt.status != Status.OK:
+        return Diagnosis(Status(str(attempt.status)), _reason_of(attempt), run_id)
+    try:
+        _parse_answer(plan, attempt)
+    except DocumentFailed as error:
+        return Diagnosis(Status.PARSE_ERROR, error.reason, run_id)
+    return Diagnosis(None, "", run_id)  # answered, and not committed yet
+
+

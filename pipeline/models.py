@@ -1,0 +1,146 @@
+"""Models: a model string, the parameters it is asked with, and how it is reached.
+
+    config/models.toml   [<model_id>]  model = "local/smollm2-135m-instruct", max_tokens = 300, temperature = 0.7, …
+
+Every setting is part of the identity of what the model writes, unless it is listed as transport or as
+for people: a deny-list, so that a setting added tomorrow cannot be forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import Problem
+from pipeline.gateway import Transport
+from pipeline.toml_file import Table, TomlFile, check_config_id
+from store.errors import ValueNotEncodable
+from store.identity import encode_canonically
+
+SETTINGS_FILE = "models.toml"
+
+# What the model is asked with, in the request and in the identity.
+NUMBER_PARAMETERS = (
+    "temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repeat_penalty",
+)  # fmt: skip
+INTEGER_PARAMETERS = ("top_k", "seed")
+OTHER_PARAMETERS = ("stop", "reasoning_effort", "extra_body")
+PARAMETERS = ("max_tokens", *NUMBER_PARAMETERS, *INTEGER_PARAMETERS, *OTHER_PARAMETERS)
+
+# How the model is reached; none of it can change what it writes.
+TRANSPORT_KEYS = tuple(field.name for field in fields(Transport))
+PRICE_KEYS = ("input_usd_per_million_tokens", "output_usd_per_million_tokens")
+PEOPLE_KEYS = ("label", "description")
+
+# The fields of Model that are no part of an identity. A test fails for a field that is in neither list.
+NOT_IDENTITY = frozenset({"model_id", "transport", "label", "description", *PRICE_KEYS})
+
+
+@dataclass(frozen=True)
+class Model:
+    """`params` holds the parameters that are set, max_tokens always among them."""
+
+    model_id: str
+    model: str
+    endpoint: str | None
+    params: Mapping[str, Any]
+    transport: Transport
+    label: str
+    description: str
+    input_usd_per_million_tokens: float | None
+    output_usd_per_million_tokens: float | None
+
+    def as_inputs(self) -> dict[str, Any]:
+        """Return what of the model is part of an identity: every field that is not in NOT_IDENTITY."""
+        names = [field.name for field in fields(self) if field.name not in NOT_IDENTITY]
+        return {name: getattr(self, name) for name in names}
+
+    def params_of_replicate(self, replicate: int) -> dict[str, Any]:
+        """Return the parameters to send: replicate r is sent seed + r - 1, so replicates are independent samples."""
+        params = dict(self.params)
+        if "seed" in params:
+            params["seed"] += replicate - 1
+        return params
+
+
+def load_models(config_root: Path, problems: list[Problem]) -> dict[str, Model]:
+    """Return {model_id: Model} in file order."""
+    file = TomlFile.read(config_root / SETTINGS_FILE, name=SETTINGS_FILE, problems=problems)
+    return {
+        model_id: _read_model(model_id, table)
+        for model_id, table in file.tables()
+        if check_config_id(file, table.place, "model", model_id)
+    }
+
+
+def _read_model(model_id: str, table: Table) -> Model:
+    table.check_keys(("model", "endpoint", *PARAMETERS, *TRANSPORT_KEYS, *PRICE_KEYS, *PEOPLE_KEYS))
+    model = table.text("model", required=True)
+    _check_model_string(model, table)
+    endpoint = table.text("endpoint") or None
+    if "api_base" in table.data and endpoint is None:
+        table.report("api_base", "api_base is set without an endpoint. Expected endpoint = a name of your own for it.")
+    return Model(
+        model_id,
+        model,
+        endpoint,
+        _read_params(table),
+        _read_transport(table),
+        label=table.text("label", default=model_id),
+        description=table.text("description"),
+        input_usd_per_million_tokens=table.number(PRICE_KEYS[0]),
+        output_usd_per_million_tokens=table.number(PRICE_KEYS[1]),
+    )
+
+
+def _check_model_string(model: str, table: Table) -> None:
+    provider, _, name = model.partition("/")
+    expected = "Expected provider/name, such as openai/gpt-4o-mini, local/smollm2-135m-instruct or echo/anything."
+    if "model" in table.data and not (provider and name):
+        table.report("model", f"model is {model!r}. {expected}")
+
+
+def _read_params(table: Table) -> dict[str, Any]:
+    params: dict[str, Any] = {"max_tokens": table.integer("max_tokens", required=True, low=1, default=1)}
+    for key in NUMBER_PARAMETERS:
+        if (value := table.number(key)) is not None:
+            params[key] = value
+    for key in INTEGER_PARAMETERS:
+        if key in table.data:
+            params[key] = table.integer(key)
+    if "stop" in table.data:
+        params["stop"] = table.names("stop")
+    if "reasoning_effort" in table.data:
+        params["reasoning_effort"] = table.text("reasoning_effort")
+    if "extra_body" in table.data:
+        params["extra_body"] = _read_extra_body(table)
+    return params
+
+
+def _read_extra_body(table: Table) -> dict[str, Any]:
+    value = table.data["extra_body"]
+    try:
+        encode_canonically(value)
+    except ValueNotEncodable as error:
+        table.report("extra_body", str(error))
+        return {}
+    if not isinstance(value, dict):
+        table.report("extra_body", f"extra_body is {value!r}. Expected a table.")
+        return {}
+    return value
+
+
+def _read_transport(table: Table) -> Transport:
+    given: dict[str, Any] = {}
+    for key in TRANSPORT_KEYS:
+        if key not in table.data:
+            continue
+        if key in ("api_base", "api_key_env"):
+            given[key] = table.text(key)
+        elif key == "timeout_seconds":
+            given[key] = table.number(key)
+        else:
+            given[key] = table.integer(key, default=getattr(Transport(), key))
+    return Transport(**{key: value for key, value in given.items() if value is not None})

@@ -1,0 +1,369 @@
+"""Plans: from a cohort to the documents that it asks for, all ids known before anything runs. Pure.
+
+    Cohort -> plan_cohort -> CohortPlan: rows per stage -> task tables, one CSV a stage
+
+A row is one name for a document. Rows with equal inputs share one doc_id, so they are made once;
+the tables keep every row.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.cohorts import Cohort, axis_values
+from pipeline.concepts import Combo
+from pipeline.errors import TaskTableInvalid
+from pipeline.models import Model
+from pipeline.parsers import PARSERS
+from pipeline.rules import Combination, expand_axes
+from pipeline.stages import MADE_STAGES, REPORT_VERSION, STAGE_RULES, Mode, Stage
+from pipeline.templates import Template
+from store.durable import place_file
+from store.identity import digest_of, hash_bytes, id_from_digest
+
+TABLE_COLUMNS = (
+    "doc_id",
+    "parent_doc_id",
+    "task_id",
+    "template_id",
+    "model_id",
+    "combo_id",
+    "replicate",
+    "mode",
+    "source_doc_id",
+)
+COPY_NAME = "copy"  # stands in a task_id where a model would
+SOURCE_NAME = "source"  # stands in a task_id where combo and template would, before a source's doc_id
+VERBATIM_PARSER = "identity"  # of drafts that reuse a prompt: they have no template that could name another
+
+
+@dataclass(frozen=True)
+class DocumentPlan:
+    """A document that should exist: one row of a task table, and what it is made from.
+
+    `parent` is None for drafts; `template`, `model` and `combo` are None where they do not apply.
+    """
+
+    stage: Stage
+    task_id: str
+    replicate: int
+    mode: Mode
+    template: Template | None
+    model: Model | None
+    combo: Combo | None
+    source_doc_id: str
+    parent: DocumentPlan | None
+
+    @cached_property
+    def digest(self) -> str:
+        return digest_of(self.stage, self.inputs)
+
+    @cached_property
+    def doc_id(self) -> str:
+        return id_from_digest(self.digest)
+
+    @property
+    def parent_doc_id(self) -> str:
+        return self.parent.doc_id if self.parent else ""
+
+    @property
+    def template_id(self) -> str:
+        return self.template.template_id if self.template else ""
+
+    @property
+    def model_id(self) -> str:
+        return self.model.model_id if self.model else ""
+
+    @property
+    def combo_id(self) -> str:
+        """The concepts at the root of the document's lineage; "" if it begins with a source document."""
+        if self.parent:
+            return self.parent.combo_id
+        return self.combo.combo_id if self.combo else ""
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Return everything that can change the document's content, as plain JSON. No names."""
+        inputs: dict[str, Any] = {
+            "stage_version": STAGE_RULES[self.stage].version,
+            "mode": self.mode,
+            "replicate": self.replicate,
+            "parser": self._parser_inputs(),
+        }
+        if self.template and self.mode is Mode.LLM:
+            inputs["template"] = self.template.as_inputs()
+            inputs["response_schema"] = self.template.response_schema
+        if self.model:
+            inputs["model"] = self.model.as_inputs()
+        if self.combo:
+            inputs["concepts"] = [
+                {"name": concept.name, "text_blake3": hash_bytes(concept.describe(self.combo.level).text.encode())}
+                for concept in self.combo.concepts
+            ]
+        if self.source_doc_id:
+            inputs["source_doc_id"] = self.source_doc_id
+        if self.parent:
+            inputs["parents"] = [{"stage": self.parent.stage, "doc_id": self.parent.doc_id}]
+        return inputs
+
+    @property
+    def parser(self) -> str:
+        return self.template.parser if self.template else VERBATIM_PARSER
+
+    def _parser_inputs(self) -> dict[str, Any]:
+        if self.template:
+            return self.template.parser_as_inputs()
+        return {"name": VERBATIM_PARSER, "version": PARSERS[VERBATIM_PARSER].version, "min_lines": 0, "scale": None}
+
+    def as_row(self) -> dict[str, str]:
+        """Return the row of a task table."""
+        return {
+            "doc_id": self.doc_id,
+            "parent_doc_id": self.parent_doc_id,
+            "task_id": self.task_id,
+            "template_id": self.template_id,
+            "model_id": self.model_id,
+            "combo_id": self.combo_id,
+            "replicate": str(self.replicate),
+            "mode": self.mode,
+            "source_doc_id": self.source_doc_id,
+        }
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """All rows of a cohort, by stage, in the order of its axes."""
+
+    name: str
+    description: str
+    rows: Mapping[Stage, tuple[DocumentPlan, ...]]
+
+    @cached_property
+    def documents(self) -> dict[Stage, dict[str, DocumentPlan]]:
+        """{stage: {doc_id: the first row that names it}}"""
+        found: dict[Stage, dict[str, DocumentPlan]] = {}
+        for stage, rows in self.rows.items():
+            documents = found.setdefault(stage, {})
+            for row in rows:
+                documents.setdefault(row.doc_id, row)
+        return found
+
+    def walk(self) -> Iterator[DocumentPlan]:
+        """Yield each document once, parents before children."""
+        for documents in self.documents.values():
+            yield from documents.values()
+
+    def find(self, stage: str, doc_id: str) -> DocumentPlan | None:
+        return self.documents.get(Stage(stage), {}).get(doc_id)
+
+
+def plan_cohort(cohort: Cohort) -> CohortPlan:
+    """Return the documents that a cohort asks for."""
+    planner = _Planner(cohort)
+    for combination in _list_combinations(cohort):
+        planner.add(combination)
+    return CohortPlan(
+        cohort.name, cohort.description, {stage: tuple(rows.values()) for stage, rows in planner.rows.items()}
+    )
+
+
+def _list_combinations(cohort: Cohort) -> Iterable[Combination]:
+    combinations = _expand_cohort(cohort)
+    if cohort.selection.is_everything:
+        return combinations
+    listed = list(combinations)
+    return [listed[index] for index in cohort.selection.pick(len(listed))]
+
+
+def _expand_cohort(cohort: Cohort) -> Iterator[Combination]:
+    """Yield the combinations of concepts and templates, then those that begin with a source document."""
+    axes = axis_values(cohort.stages, cohort.combos)
+    if "combo" in axes and "draft_template" in axes:
+        yield from expand_axes(axes, cohort.rules)
+    sources = cohort.stages[Stage.DRAFT].source_doc_ids
+    if sources:
+        rest = {axis: values for axis, values in axes.items() if axis not in ("combo", "draft_template")}
+        yield from expand_axes({"source_doc_id": sources, **rest}, cohort.rules)
+
+
+class _Planner:
+    """Collects rows, each once, in the order in which combinations first ask for them."""
+
+    def __init__(self, cohort: Cohort) -> None:
+        self.cohort = cohort
+        self.rows: dict[Stage, dict[str, DocumentPlan]] = {stage: {} for stage in MADE_STAGES if stage in cohort.stages}
+        self._templates = {
+            (stage, template.template_id): template
+            for stage, request in cohort.stages.items()
+            for template in request.templates
+        }
+        self._models = {model.model_id: model for request in cohort.stages.values() for model in request.models}
+
+    def add(self, combination: Combination) -> None:
+        """Add the rows of one combination: its drafts, their essays, and the evaluations of what is evaluated."""
+        by_stage: dict[Stage, list[DocumentPlan]] = {}
+        by_stage[Stage.DRAFT] = self._add_drafts(combination)
+        if Stage.ESSAY in self.rows:
+            by_stage[Stage.ESSAY] = self._add_children(Stage.ESSAY, by_stage[Stage.DRAFT], combination)
+        if Stage.EVALUATION in self.rows:
+            targets = by_stage[self.cohort.stages[Stage.EVALUATION].target]
+            self._add_children(Stage.EVALUATION, targets, combination)
+
+    def _add_drafts(self, combination: Combination) -> list[DocumentPlan]:
+        source_doc_id = combination.get("source_doc_id", "")
+        if source_doc_id:
+            name, combo, template = f"{SOURCE_NAME}-{source_doc_id}", None, None
+        else:
+            combo = self.cohort.combos[combination["combo"]]
+            template = self._templates[Stage.DRAFT, combination["draft_template"]]
+            name = f"{combo.combo_id}__{template.template_id}"
+        model = self._models[combination["draft_model"]]
+        return [
+            self._row(
+                DocumentPlan(
+                    Stage.DRAFT,
+                    f"{name}__{model.model_id}__{replicate}",
+                    replicate,
+                    Mode.LLM,
+                    template,
+                    model,
+                    combo,
+                    source_doc_id,
+                    None,
+                )
+            )
+            for replicate in self._replicates(Stage.DRAFT)
+        ]
+
+    def _add_children(
+        self, stage: Stage, parents: list[DocumentPlan], combination: Combination
+    ) -> list[DocumentPlan]:
+        template = self._templates[stage, combination[f"{stage}_template"]]
+        copies = template.mode is Mode.COPY
+        model = None if copies else self._models[combination[f"{stage}_model"]]
+        model_name = model.model_id if model else COPY_NAME
+        return [
+            self._row(
+                DocumentPlan(
+                    stage,
+                    f"{parent.task_id}__{template.template_id}__{model_name}__{replicate}",
+                    replicate,
+                    template.mode,
+                    template,
+                    model,
+                    None,
+                    "",
+                    parent,
+                )
+            )
+            for parent in parents
+            for replicate in ([1] if copies else self._replicates(stage))
+        ]
+
+    def _row(self, plan: DocumentPlan) -> DocumentPlan:
+        return self.rows[plan.stage].setdefault(plan.task_id, plan)
+
+    def _replicates(self, stage: Stage) -> range:
+        return range(1, self.cohort.stages[stage].replicates + 1)
+
+
+# Task tables
+
+
+def write_task_tables(plan: CohortPlan, tasks_folder: Path, *, temporary_folder: Path) -> list[Path]:
+    """Write data/tasks/<cohort>/<stage>_tasks.csv for each stage; return their paths. Equal tables stay untouched."""
+    paths = []
+    for stage, rows in plan.rows.items():
+        path = table_path(tasks_folder, plan.name, stage)
+        content = format_task_table(rows)
+        if not path.exists() or path.read_bytes() != content:
+            place_file(path, content, temporary_folder=temporary_folder, replace=True)
+        paths.append(path)
+    return paths
+
+
+def table_path(tasks_folder: Path, cohort: str, stage: Stage) -> Path:
+    return tasks_folder / cohort / f"{stage}_tasks.csv"
+
+
+def format_task_table(rows: Iterable[DocumentPlan]) -> bytes:
+    """Return a task table as CSV: UTF-8, one header row, lines end in LF."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, TABLE_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row.as_row() for row in rows)
+    return text.getvalue().encode()
+
+
+def read_task_table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a task table. Raises TaskTableInvalid if columns are missing or a row is cut."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = [column for column in TABLE_COLUMNS if column not in (reader.fieldnames or [])]
+        if missing:
+            raise TaskTableInvalid(path, problem=f"the columns {', '.join(missing)} are missing.")
+        rows = list(reader)
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise TaskTableInvalid(path, problem=f"line {number} has not {len(TABLE_COLUMNS)} cells.")
+    return rows
+
+
+def find_cohorts_of(tasks_folder: Path, stage: Stage, doc_id: str) -> list[str]:
+    """Return the names of the cohorts whose task tables ask for a document, sorted."""
+    return [
+        path.parent.name
+        for path in sorted(tasks_folder.glob(f"*/{stage}_tasks.csv"))
+        if any(row["doc_id"] == doc_id for row in read_task_table(path))
+    ]
+
+
+# The report
+
+
+@dataclass(frozen=True)
+class RowOutcome:
+    """What became of a row: its status, "missing" if it was never tried, and the reason if it is not ok."""
+
+    plan: DocumentPlan
+    status: str
+    reason: str
+
+
+def report_inputs(outcomes: Iterable[RowOutcome]) -> dict[str, Any]:
+    """Return the inputs of the report over these rows.
+
+    Names are no inputs: each name is replaced by the number of its first appearance, so that renaming
+    a template gives the same report, while naming one document by two templates gives another.
+    """
+    numbers: dict[str, dict[str, int]] = {}
+
+    def number_of(kind: str, name: str) -> int:
+        numbers_of_kind = numbers.setdefault(kind, {})
+        return numbers_of_kind.setdefault(name, len(numbers_of_kind))
+
+    rows = [
+        {
+            "stage": outcome.plan.stage,
+            "doc_id": outcome.plan.doc_id,
+            "parent_doc_id": outcome.plan.parent_doc_id,
+            "template": number_of(f"{outcome.plan.stage} template", outcome.plan.template_id),
+            "model": number_of("model", outcome.plan.model_id),
+            "status": outcome.status,
+            "reason": outcome.reason,
+        }
+        for outcome in outcomes
+    ]
+    return {"stage_version": REPORT_VERSION, "rows": rows}
+
+
+def plan_report(plan: CohortPlan) -> str:
+    """Return the doc_id of the report of a complete cohort: the one that is made when every document is there."""
+    complete = [RowOutcome(row, "ok", "") for rows in plan.rows.values() for row in rows]
+    return id_from_digest(digest_of(Stage.REPORT, report_inputs(complete)))

@@ -1,0 +1,169 @@
+"""Results as text for people. Pure: from the JSON of a command to lines.
+
+Everything that a model or a file wrote goes through `make_visible`, so that no text can move the
+cursor, change colours or reverse the reading direction of a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+Json = dict[str, Any]
+
+# Control characters but newline and tab, and the marks that change reading direction.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def make_visible(text: str) -> str:
+    r"""Return a text with control characters written out: "\x1b[2J" -> "\\x1b[2J"."""
+    return _HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def format_columns(rows: list[list[str]]) -> list[str]:
+    """Return rows as lines with aligned columns; numbers to the right."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+
+    def align(cell: str, width: int) -> str:
+        return cell.rjust(width) if cell.replace(",", "").isdigit() else cell.ljust(width)
+
+    return ["  ".join(align(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def format_count(count: int, noun: str) -> str:
+    """(1, "draft") -> "1 draft", (2, "essay") -> "2 essays" """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def format_duration(seconds: float) -> str:
+    """65.2 -> "1:05", 3725 -> "1:02:05" """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def format_build(result: Json) -> str:
+    lines = [_describe_build(result)]
+    failures = result["failures"]
+    for failure in failures:
+        name = f"{failure['stage']} {failure['doc_id']} {failure['task_id']}"
+        lines.append(f"  {failure['status']}: {name}: {failure['reason'] or 'not made yet'}")
+    lines += [f"  {error}" for error in result["errors"]]
+    if result["report"]:
+        lines.append(f"report: {result['report']['page']}")
+    return "\n".join(lines)
+
+
+def _describe_build(result: Json) -> str:
+    cohort, missing = result["cohort"], result["missing"]
+    made = ", ".join(format_count(count, stage) for stage, count in result["made"].items())
+    if not made and not missing:
+        return f"{cohort}: nothing to do, all {format_count(result['present_before'], 'document')} are there."
+    parts = [f"made {made or 'nothing'}", format_count(result["calls"], "call")]
+    if result["calls"]:
+        tokens = result["completion_tokens"]
+        parts.append(f"{tokens:,} tokens, {tokens / max(result['seconds'], 1e-3):.0f} tokens/s")
+    parts.append(format_duration(result["seconds"]))
+    end = f"; {format_count(missing, 'document')} missing:" if missing else "."
+    return f"{cohort}: {', '.join(parts)}{end}"
+
+
+def format_plan(plan: Json) -> str:
+    header = ["stage", "documents", "present", "missing", "calls", "prompt tokens", "completion tokens"]
+    keys = ["documents", "present", "missing", "calls", "prompt_tokens", "completion_tokens"]
+    rows = [[stage, *(f"{counts[key]:,}" for key in keys)] for stage, counts in plan["stages"].items()]
+    lines = [f"Cohort {plan['cohort']}; its report will be {plan['report']}.", *format_columns([header, *rows])]
+    calls = sum(counts["calls"] for counts in plan["stages"].values())
+    note = "Prompt tokens are estimated, completion tokens are the most that max_tokens allows."
+    return "\n".join([*lines, note if calls else "No call is needed."])
+
+
+def format_status(status: Json) -> str:
+    lines = []
+    for cohort in status["cohorts"]:
+        words = [word for word in next(iter(cohort["stages"].values()), {}) if word != "documents"]
+        used = [word for word in words if word == "ok" or any(c[word] for c in cohort["stages"].values())]
+        rows = [[stage, *(f"{c[word]:,}" for word in ["documents", *used])] for stage, c in cohort["stages"].items()]
+        lines.append(f"{cohort['cohort']}: {'complete' if cohort['complete'] else 'not complete'}")
+        lines += ["  " + line for line in format_columns([["stage", "documents", *used], *rows])]
+        lines += [f"  {f['status']}: {f['stage']} {f['doc_id']} {f['task_id']}: {f['reason']}" for f in cohort["failures"]]
+        if cohort["report"]:
+            lines.append(f"  report: {cohort['report']['page']}")
+    counts = ", ".join(f"{count:,} {stage}" for stage, count in status["documents"].items())
+    return "\n".join([*lines, f"{status['data_root']} holds: {counts or 'nothing yet'}"])
+
+
+def format_document(document: Json) -> str:
+    lines = [f"{document['stage']} {document['doc_id']}  {document['task_id'] or ''}".rstrip()]
+    metadata = document["metadata"]
+    if metadata is None:
+        reason = f": {document['reason']}" if document["reason"] else ""
+        lines.append(f"{document['status']}{reason}")
+    else:
+        lines += _describe_making(metadata)
+        lines.append(f"folder    {document['folder']}")
+    for name, text in document["texts"].items():
+        lines += ["", f"── {name} " + "─" * max(0, 60 - len(name)), text.rstrip("\n")]
+    return "\n".join(lines)
+
+
+def _describe_making(metadata: Json) -> list[str]:
+    facts = [
+        ("model", metadata.get("model")),
+        ("template", metadata.get("template_id")),
+        ("score", _describe_score(metadata.get("score"))),
+        ("tokens", _describe_tokens(metadata)),
+        ("parents", ", ".join(f"{parent['stage']} {parent['doc_id']}" for parent in metadata["parents"][:4])),
+        ("made", f"{metadata['created_at']} for cohort {metadata['cohort']}"),
+    ]
+    return [f"{name:<9} {value}" for name, value in facts if value]
+
+
+def _describe_score(score: Json | None) -> str:
+    return f"{score['value']:g} on {score['scale'][0]:g}-{score['scale'][1]:g}" if score else ""
+
+
+def _describe_tokens(metadata: Json) -> str:
+    prompt, completion = metadata.get("prompt_tokens"), metadata.get("completion_tokens")
+    return "" if completion is None else f"{prompt:,} prompt, {completion:,} completion"
+
+
+def format_lineage(node: Json) -> str:
+    return "\n".join(_list_lineage(node, depth=0))
+
+
+def _list_lineage(node: Json, depth: int) -> list[str]:
+    indent = "   " * depth
+    made_by = ", ".join(str(node[key]) for key in ("template_id", "model") if node.get(key))
+    state = "" if node.get("state", "ok") == "ok" else f"  [{node['state']}]"
+    arrow = "└─ " if depth else ""
+    lines = [f"{indent}{arrow}{node['stage']} {node['doc_id']}  {made_by or node.get('task_id') or ''}{state}".rstrip()]
+    for concept in node["concepts"]:
+        lines.append(f"{indent}   └─ concept {concept['concept_id']}  {concept['name']} ({concept['level']})")
+    for parent in node["parents"]:
+        lines += _list_lineage(parent, depth + 1)
+    return lines
+
+
+def format_difference(difference: Json) -> str:
+    a, b = difference["a"], difference["b"]
+    lines = [f"a: {a['stage']} {a['doc_id']}  {a['task_id']}", f"b: {b['stage']} {b['doc_id']}  {b['task_id']}"]
+    if not difference["differences"]:
+        lines.append("They are one document." if difference["same_document"] else "No input differs.")
+    for item in difference["differences"]:
+        lines += ["", item["input"], f"  a: {item['a']}", f"  b: {item['b']}"]
+        lines += [f"  {line}" for line in item["diff"]]
+    return "\n".join(lines)
+
+
+def format_parses(results: list[Json]) -> str:
+    lines = []
+    for result in results:
+        if result["score"] is not None:
+            found = f"{result['score']:g} on {result['scale']} ({result['strategy']}: {result['line']})"
+        else:
+            found = result["reason"] or f"{len(result['parsed'])} characters"
+        lines.append(f"{result['file']}: {result['status']}: {found}")
+        if result["score"] is None and result["parsed"] is not None and len(results) == 1:
+            lines.append(result["parsed"].rstrip("\n"))
+    return "\n".join(lines)

@@ -1,0 +1,82 @@
+"""The report as a document: a pure function of the documents that a cohort's rows name, committed like any other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.planning import RowOutcome, report_inputs
+from pipeline.reports import ReportRow, render_report
+from pipeline.stages import REPORT_VERSION, Mode, Stage, Status
+from pipeline.workspace import Workspace
+from store.documents import Document
+from store.errors import DocumentMissing
+from store.identity import digest_of, id_from_digest
+
+REPORT_PAGE = "extras/report.html"
+SUMMARY_FILE = "parsed.txt"
+
+
+def make_report(workspace: Workspace, cohort: str) -> Document:
+    """Return the report over a cohort as it stands now: the complete one, or one that says what is missing."""
+    outcomes = list(workspace.list_outcomes(cohort))
+    inputs = report_inputs(outcomes)
+    digest = digest_of(Stage.REPORT, inputs)
+    doc_id = id_from_digest(digest)
+    documents = workspace.data.documents
+    try:
+        return documents.read(Stage.REPORT, doc_id, digest=digest)
+    except DocumentMissing:
+        pass
+    files = render_report(_title_of(workspace, cohort), [_report_row(outcome) for outcome in outcomes], documents.read)
+    metadata = {**_describe_report(workspace, cohort, outcomes), "digest": digest, "inputs": inputs}
+    return documents.commit(Stage.REPORT, doc_id, files, {**metadata, "parsed_bytes": len(files[SUMMARY_FILE])})
+
+
+def report_id_now(workspace: Workspace, cohort: str) -> str:
+    """Return the doc_id of the report over a cohort as it stands now."""
+    return id_from_digest(digest_of(Stage.REPORT, report_inputs(workspace.list_outcomes(cohort))))
+
+
+def _title_of(workspace: Workspace, cohort: str) -> str:
+    return workspace.plan(cohort).description or cohort
+
+
+def _report_row(outcome: RowOutcome) -> ReportRow:
+    plan = outcome.plan
+    return ReportRow(
+        stage=str(plan.stage),
+        doc_id=plan.doc_id,
+        parent_doc_id=plan.parent_doc_id,
+        task_id=plan.task_id,
+        template_id=plan.template_id,
+        model_id=plan.model_id,
+        combo_id=plan.combo_id,
+        replicate=plan.replicate,
+        mode=str(plan.mode),
+        status=outcome.status,
+        reason=outcome.reason,
+    )
+
+
+def _describe_report(workspace: Workspace, cohort: str, outcomes: list[RowOutcome]) -> dict[str, Any]:
+    """Return the report's metadata. Its parents are all documents that it read, each once."""
+    made = {(str(row.plan.stage), row.plan.doc_id) for row in outcomes if row.status == Status.OK}
+    maker = workspace.maker
+    parents = []
+    for stage, doc_id in sorted(made):
+        document = workspace.data.documents.read(stage, doc_id)
+        blake3 = document.file_blake3(SUMMARY_FILE)
+        parents.append({"stage": stage, "doc_id": doc_id, "file": SUMMARY_FILE, "blake3": blake3})
+    return {
+        "mode": Mode.COPY,
+        "parent_doc_id": None,
+        "parents": parents,
+        "task_id": cohort,
+        "cohort": cohort,
+        "status": Status.OK,
+        "planned_rows": len(outcomes),
+        "made_rows": sum(row.status == Status.OK for row in outcomes),
+        "parser": {"name": "report", "version": REPORT_VERSION},
+        "created_at": maker.clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "run_id": maker.run_id,
+    }

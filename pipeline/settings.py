@@ -1,0 +1,50 @@
+"""Where the data and the config lie.
+
+A folder is taken from the first of these that names one:
+
+    1. the command line              --data-root, --config-root
+    2. the environment               DAYBOOK_DATA_ROOT, DAYBOOK_CONFIG_ROOT
+    3. luigi.cfg, section [daybook]  data_root, config_root      (./luigi.cfg, or what LUIGI_CONFIG_PATH names)
+    4. ./data and ./config
+
+None of them is part of an id.
+"""
+
+from __future__ import annotations
+
+import os
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.errors import InputInvalid
+
+SECTION = "daybook"
+DEFAULT_FOLDERS = {"data_root": "data", "config_root": "config"}
+
+
+class Roots(NamedTuple):
+    """The two folders that everything happens in."""
+
+    data: Path
+    config: Path
+
+
+def find_roots(data_root: str | None = None, config_root: str | None = None) -> Roots:
+    """Return the folders; an argument is what the command line named."""
+    return Roots(_find_folder("data_root", data_root), _find_folder("config_root", config_root))
+
+
+def _find_folder(key: str, named: str | None) -> Path:
+    return Path(named or os.environ.get(f"DAYBOOK_{key.upper()}") or _read_luigi_cfg(key) or DEFAULT_FOLDERS[key])
+
+
+def _read_luigi_cfg(key: str) -> str | None:
+    path = Path(os.environ.get("LUIGI_CONFIG_PATH", "luigi.cfg"))
+    parser = ConfigParser(interpolation=None)
+    try:
+        parser.read(path)
+    except ConfigParserError as error:
+        raise InputInvalid(f"{path} cannot be read: {error}") from error
+    return parser.get(SECTION, key, fallback=None)

@@ -1,0 +1,200 @@
+"""Luigi's view: every target is one document's folder, and completeness is its presence.
+
+    luigi --module pipeline Cohort --name demo --local-scheduler       everything, the report included
+    luigi --module pipeline Essay --doc-id 2m4b8z1c7k3f0q9x …          one document and what it needs
+
+    Cohort -> Report -> Evaluation -> Essay -> Draft
+
+`doc_id` must be among the first three parameter names of every task in the alphabet: Luigi builds its
+own task_id from those, so no two documents are ever taken for one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import ClassVar
+
+import luigi
+
+from pipeline.errors import DocumentFailed, PipelineError
+from pipeline.making import make_document
+from pipeline.planning import DocumentPlan
+from pipeline.report_document import make_report, report_id_now
+from pipeline.settings import SECTION, Roots, find_roots
+from pipeline.stages import Stage
+from pipeline.workspace import Workspace
+from store.data_root import DataRoot
+from store.identity import check_id
+
+REPORT_SHOWN_MISSING = 5  # names of missing documents in an error message
+
+
+class CohortIncomplete(PipelineError):
+    """A run ended and documents are missing; Luigi itself does not always notice."""
+
+    def __init__(self, cohort: str, missing: list[DocumentPlan]) -> None:
+        self.cohort, self.missing = cohort, missing
+        shown = ", ".join(plan.task_id for plan in missing[:REPORT_SHOWN_MISSING])
+        more = f" and {len(missing) - REPORT_SHOWN_MISSING} more" if len(missing) > REPORT_SHOWN_MISSING else ""
+        super().__init__(f"Cohort {cohort!r} is not complete: {len(missing)} documents are missing: {shown}{more}.")
+
+
+class daybook(luigi.Config):  # type: ignore[misc]  # noqa: N801  the class name is the section name in luigi.cfg
+    """Where data and config lie; on the command line --daybook-data-root, --daybook-config-root."""
+
+    data_root = luigi.Parameter(default="", description="Folder that programs write; default data.")
+    config_root = luigi.Parameter(default="", description="Folder that a person edits; default config.")
+
+
+def find_workspace() -> Workspace:
+    """Return the workspace of this process's settings; the same one each time."""
+    settings = daybook()
+    return _open_workspace(find_roots(_unless_from_file(settings, "data_root"), _unless_from_file(settings, "config_root")))
+
+
+def _unless_from_file(settings: daybook, key: str) -> str | None:
+    """Return what the command line named. A value from luigi.cfg comes after the environment; see settings.py."""
+    value = str(getattr(settings, key))
+    return None if value == luigi.configuration.get_config().get(SECTION, key, "") else value
+
+
+@functools.cache
+def _open_workspace(roots: Roots) -> Workspace:
+    return Workspace(roots)
+
+
+class DocumentTarget(luigi.Target):  # type: ignore[misc]
+    """A document's folder. It exists if the document is there and passes the quick check.
+
+    Raises DocumentInvalid or DocumentCorrupt for one that is there and damaged: it is not "not done".
+    """
+
+    def __init__(self, data: DataRoot, stage: str, doc_id: str) -> None:
+        self.stage, self.doc_id = stage, doc_id
+        self.path = str(data.documents.folder_of(stage, doc_id))
+        self._data = data
+
+    def exists(self) -> bool:
+        return self._data.documents.is_present(self.stage, self.doc_id)
+
+
+class DocumentTask(luigi.Task):  # type: ignore[misc]
+    """Makes one document. `allow_missing` takes a failure for an end, so that a report can be made without it."""
+
+    stage: ClassVar[Stage]
+
+    allow_missing = luigi.BoolParameter(default=False, significant=False)
+    doc_id = luigi.Parameter(description="16 characters of 0-9 and a-z, as in the task tables.")
+
+    def output(self) -> DocumentTarget:
+        return DocumentTarget(find_workspace().data, self.stage, check_id("doc_id", self.doc_id))
+
+    def complete(self) -> bool:
+        if self.output().exists():
+            return True
+        return self.allow_missing and find_workspace().is_settled(self.find_plan())
+
+    def find_plan(self) -> DocumentPlan:
+        return find_workspace().get_plan(self.stage, self.doc_id).plan
+
+    def requires(self) -> list[DocumentTask]:
+        parent = self.find_plan().parent
+        return [] if parent is None else [task_of(parent, allow_missing=self.allow_missing)]
+
+    def run(self) -> None:
+        workspace = find_workspace()
+        cohort, plan = workspace.get_plan(self.stage, self.doc_id)
+        try:
+            make_document(workspace.maker, plan, cohort=cohort)
+        except DocumentFailed:
+            if not self.allow_missing:
+                raise
+
+
+class Draft(DocumentTask):
+    """A text that a model wrote about a combination of concepts."""
+
+    stage = Stage.DRAFT
+
+
+class Essay(DocumentTask):
+    """What became of a draft."""
+
+    stage = Stage.ESSAY
+
+
+class Evaluation(DocumentTask):
+    """A judge's score of an essay or draft."""
+
+    stage = Stage.EVALUATION
+
+
+TASKS: dict[Stage, type[DocumentTask]] = {task.stage: task for task in (Draft, Essay, Evaluation)}
+
+
+def task_of(plan: DocumentPlan, *, allow_missing: bool = False) -> DocumentTask:
+    return TASKS[plan.stage](doc_id=plan.doc_id, allow_missing=allow_missing)
+
+
+class Report(luigi.Task):  # type: ignore[misc]
+    """The report of a cohort that is complete."""
+
+    doc_id = luigi.Parameter(description="As `daybook plan` prints it.")
+
+    def output(self) -> DocumentTarget:
+        return DocumentTarget(find_workspace().data, Stage.REPORT, check_id("doc_id", self.doc_id))
+
+    def requires(self) -> list[DocumentTask]:
+        workspace = find_workspace()
+        missing = workspace.find_missing(workspace.find_cohort_of_report(self.doc_id))
+        return [task_of(plan) for plan in missing]
+
+    def run(self) -> None:
+        workspace = find_workspace()
+        cohort = workspace.find_cohort_of_report(self.doc_id)
+        check_complete(workspace, cohort)
+        make_report(workspace, cohort)
+
+
+class Cohort(luigi.Task):  # type: ignore[misc]
+    """All documents of one experiment, and its report.
+
+    Planned when the task is first asked: the task tables are on disk before anything runs.
+    """
+
+    allow_missing = luigi.BoolParameter(
+        default=False, significant=False, description="Make the report without the documents that cannot be made."
+    )
+    name = luigi.Parameter(description="The name of a file in config/cohorts, without .toml.")
+
+    def complete(self) -> bool:
+        workspace = find_workspace()
+        workspace.write_tables(self.name)
+        missing = workspace.find_missing(self.name)
+        if not missing:
+            return workspace.data.documents.is_present(Stage.REPORT, workspace.report_id(self.name))
+        if not (self.allow_missing and all(workspace.is_settled(plan) for plan in missing)):
+            return False
+        return workspace.data.documents.is_present(Stage.REPORT, report_id_now(workspace, self.name))
+
+    def requires(self) -> Iterator[luigi.Task]:
+        workspace = find_workspace()
+        workspace.write_tables(self.name)
+        for plan in workspace.find_missing(self.name):
+            yield task_of(plan, allow_missing=self.allow_missing)
+        if not self.allow_missing:
+            yield Report(doc_id=workspace.report_id(self.name))
+
+    def run(self) -> None:
+        workspace = find_workspace()
+        if not self.allow_missing:
+            check_complete(workspace, self.name)
+        make_report(workspace, self.name)
+
+
+def check_complete(workspace: Workspace, cohort: str) -> None:
+    """Raise CohortIncomplete unless every document of a cohort is there."""
+    missing = workspace.find_missing(cohort)
+    if missing:
+        raise CohortIncomplete(cohort, missing)

@@ -1,0 +1,139 @@
+"""A data folder and a config folder together: what is planned, and how it stands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+from pipeline.configuration import Configuration, load_configuration
+from pipeline.errors import PlanStale, UnknownName
+from pipeline.making import Maker, diagnose
+from pipeline.planning import (
+    CohortPlan,
+    DocumentPlan,
+    RowOutcome,
+    find_cohorts_of,
+    plan_cohort,
+    plan_report,
+    table_path,
+    write_task_tables,
+)
+from pipeline.settings import Roots
+from pipeline.stages import Stage, Status
+from store.data_root import DataRoot
+
+MISSING = "missing"  # the place of a status in counts and tables, for what was never tried
+
+
+class PlannedDocument(NamedTuple):
+    """A plan, and the cohort in whose name it is made."""
+
+    cohort: str
+    plan: DocumentPlan
+
+
+class Workspace:
+    """Everything a command or task needs. The configuration is read once, on first use."""
+
+    def __init__(self, roots: Roots) -> None:
+        self.roots = roots
+        self.data = DataRoot(roots.data)
+        self.maker = Maker(self.data)
+        self._plans: dict[str, CohortPlan] = {}
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        return load_configuration(self.roots.config)
+
+    def plan(self, cohort: str) -> CohortPlan:
+        """Return a cohort's plan. Raises UnknownName, ConfigInvalid."""
+        if cohort not in self._plans:
+            self._plans[cohort] = plan_cohort(self.configuration.get_cohort(cohort))
+        return self._plans[cohort]
+
+    def write_tables(self, cohort: str) -> None:
+        """Write a cohort's task tables: before anything of it runs."""
+        self.data.check_usable()
+        write_task_tables(self.plan(cohort), self.data.tasks_folder, temporary_folder=self.data.temporary_folder)
+
+    def list_planned_cohorts(self) -> list[str]:
+        """Return the cohorts that have task tables, sorted."""
+        folders = self.data.tasks_folder.glob("*/")
+        return sorted(folder.name for folder in folders if table_path(folder.parent, folder.name, Stage.DRAFT).exists())
+
+    def get_plan(self, stage: Stage, doc_id: str) -> PlannedDocument:
+        """Return the plan of a document that a task table asks for.
+
+        Raises UnknownName if none does, PlanStale if the config has changed since.
+        """
+        for cohort in self._plans:
+            if plan := self._plans[cohort].find(stage, doc_id):
+                return PlannedDocument(cohort, plan)
+        cohorts = find_cohorts_of(self.data.tasks_folder, stage, doc_id)
+        for cohort in cohorts:
+            if cohort in self.configuration.cohorts and (plan := self.plan(cohort).find(stage, doc_id)):
+                return PlannedDocument(cohort, plan)
+        if cohorts:
+            raise PlanStale(stage, doc_id, cohort=cohorts[0])
+        raise UnknownName(f"{stage} in the task tables", doc_id, self.list_planned_cohorts())
+
+    def find_missing(self, cohort: str) -> list[DocumentPlan]:
+        """Return the documents of a cohort that are not there, parents before children.
+
+        One scan a stage; what is there is checked quickly. Raises DocumentInvalid, DocumentCorrupt.
+        """
+        plan = self.plan(cohort)
+        present = {stage: set(self.data.documents.list_ids(stage)) for stage in plan.documents}
+        missing = []
+        for document in plan.walk():
+            if document.doc_id not in present[document.stage]:
+                missing.append(document)
+            else:
+                self.data.documents.read(document.stage, document.doc_id, digest=document.digest)
+        return missing
+
+    def list_outcomes(self, cohort: str) -> Iterator[RowOutcome]:
+        """Yield what became of each row of a cohort, in table order."""
+        found: dict[tuple[Stage, str], tuple[str, str]] = {}
+        for rows in self.plan(cohort).rows.values():
+            for row in rows:
+                key = row.stage, row.doc_id
+                if key not in found:
+                    diagnosis = diagnose(self.data, row)
+                    found[key] = (str(diagnosis.status or MISSING), diagnosis.reason)
+                yield RowOutcome(row, *found[key])
+
+    def count_statuses(self, cohort: str) -> dict[Stage, Counter[str]]:
+        """Return {stage: {status: documents}} of a cohort; each document counts once."""
+        counts: dict[Stage, Counter[str]] = {stage: Counter() for stage in self.plan(cohort).rows}
+        seen: set[tuple[Stage, str]] = set()
+        for outcome in self.list_outcomes(cohort):
+            key = outcome.plan.stage, outcome.plan.doc_id
+            if key not in seen:
+                seen.add(key)
+                counts[outcome.plan.stage][outcome.status] += 1
+        return counts
+
+    def report_id(self, cohort: str) -> str:
+        """Return the doc_id of the report of the complete cohort."""
+        return plan_report(self.plan(cohort))
+
+    def find_cohort_of_report(self, doc_id: str) -> str:
+        """Return the cohort whose complete report has this doc_id. Raises UnknownName."""
+        for cohort in self.configuration.cohorts:
+            if self.report_id(cohort) == doc_id:
+                return cohort
+        raise UnknownName("report of a complete cohort", doc_id, [])
+
+    def is_settled(self, plan: DocumentPlan) -> bool:
+        """Whether this run can do no more for a document: it is there, or has failed for good or in this run."""
+        diagnosis = diagnose(self.data, plan)
+        if diagnosis.status is Status.GEN_ERROR and diagnosis.run_id:
+            return diagnosis.run_id == self.maker.run_id
+        if diagnosis.status is Status.SKIPPED and plan.parent is not None:
+            return self.is_settled(plan.parent)
+        return diagnosis.status is not None
+
+

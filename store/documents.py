@@ -1,0 +1,288 @@
+"""Documents: finished, immutable folders docs/<stage>/<doc_id>/.
+
+    docs/<stage>/<doc_id>/  prompt.txt raw.txt parsed.txt metadata.json extras/     (each where it applies)
+
+metadata.json lists every other file with its size and BLAKE3, and carries a hash of itself. Three
+questions can be asked of a document:
+
+    present   is there a folder?                                        never trusted alone
+    quick     does metadata.json parse, and has each listed file its size, and is no file unlisted?
+    deep      quick, and do all bytes match their hashes?
+
+A document that is present but fails raises DocumentInvalid or DocumentCorrupt at every level.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from store.durable import commit_folder, create_folder, create_staging_folder, unique_path, write_new_file
+from store.errors import (
+    DigestCollision,
+    DocumentCorrupt,
+    DocumentFileMissing,
+    DocumentInvalid,
+    DocumentMissing,
+    StoreError,
+)
+from store.identity import ID_FORM, check_file_name, check_id, check_stage, encode_canonically, hash_bytes
+
+METADATA_FILE = "metadata.json"
+METADATA_SCHEMA = 1
+
+
+
+
+@dataclass(frozen=True)
+class Document:
+    """A committed document. `metadata` is the content of metadata.json."""
+
+    stage: str
+    doc_id: str
+    folder: Path
+    metadata: Mapping[str, Any]
+
+    @property
+    def file_names(self) -> list[str]:
+        """The names of all files but metadata.json, sorted."""
+        return sorted(self.metadata["files"])
+
+    @property
+    def content_id(self) -> str:
+        """The hash of the map of files: equal for two documents whose files hold the same bytes."""
+        return hash_bytes(encode_canonically(self.metadata["files"]))
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return a file's bytes, checked against the record.
+
+        Raises DocumentFileMissing if the document has no such file, DocumentCorrupt if it is gone or altered.
+        """
+        record = self.metadata["files"].get(check_file_name(name))
+        if record is None:
+            raise DocumentFileMissing(self.stage, self.doc_id, name, names=self.file_names)
+        try:
+            content = (self.folder / name).read_bytes()
+        except FileNotFoundError as error:
+            raise DocumentCorrupt(self.stage, self.doc_id, name, expected="a file", found="none") from error
+        if hash_bytes(content) != record["blake3"]:
+            raise DocumentCorrupt(
+                self.stage, self.doc_id, name, expected=record["blake3"][:12], found=hash_bytes(content)[:12]
+            )
+        return content
+
+    def read_text(self, name: str) -> str:
+        """Return a file's text: its bytes as UTF-8, newlines as they are."""
+        return self.read_bytes(name).decode()
+
+    def file_blake3(self, name: str) -> str:
+        """Return the recorded hash of a file."""
+        record = self.metadata["files"].get(check_file_name(name))
+        if record is None:
+            raise DocumentFileMissing(self.stage, self.doc_id, name, names=self.file_names)
+        return str(record["blake3"])
+
+
+class DocumentStore:
+    """The folder data/docs. `temporary_folder` and `superseded_folder` are on the same filesystem."""
+
+    def __init__(self, root: Path, *, temporary_folder: Path, superseded_folder: Path) -> None:
+        self.root = root
+        self._temporary_folder = temporary_folder
+        self._superseded_folder = superseded_folder
+
+    def folder_of(self, stage: str, doc_id: str) -> Path:
+        """Return where a document is or would be. Raises NameInvalid for anything but a stage and a doc_id."""
+        return self.root / check_stage(stage) / check_id("doc_id", doc_id)
+
+    def is_present(self, stage: str, doc_id: str) -> bool:
+        """Whether the document is there and passes the quick check. Raises if it is present but invalid."""
+        try:
+            self.read(stage, doc_id)
+        except DocumentMissing:
+            return False
+        return True
+
+    def list_ids(self, stage: str) -> list[str]:
+        """Return the doc_ids of a stage, sorted, with one scan of its folder. Other names are passed over."""
+        folder = self.root / check_stage(stage)
+        try:
+            with os.scandir(folder) as entries:
+                return sorted(entry.name for entry in entries if ID_FORM.fullmatch(entry.name))
+        except FileNotFoundError:
+            return []
+
+    def list_stages(self) -> list[str]:
+        """Return the stages that have a folder, sorted."""
+        try:
+            with os.scandir(self.root) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        except FileNotFoundError:
+            return []
+
+    def find_ids(self, prefix: str) -> list[tuple[str, str]]:
+        """Return (stage, doc_id) of every document whose doc_id starts with `prefix`."""
+        return [(stage, doc_id) for stage, doc_id in self.walk() if doc_id.startswith(prefix)]
+
+    def read(self, stage: str, doc_id: str, *, digest: str | None = None) -> Document:
+        """Return a document after the quick check.
+
+        Raises DocumentMissing; DocumentInvalid if metadata.json is absent or malformed; DocumentCorrupt
+        if a file is absent, has another size or is not listed; DigestCollision if `digest` is given and
+        the document was made from other inputs.
+        """
+        folder = self.folder_of(stage, doc_id)
+        document = Document(stage, doc_id, folder, _read_metadata(stage, doc_id, folder))
+        _check_sizes(document)
+        if digest is not None and document.metadata["digest"] != digest:
+            raise DigestCollision(stage, doc_id, planned=digest, found=document.metadata["digest"])
+        return document
+
+    def read_deeply(self, stage: str, doc_id: str, *, digest: str | None = None) -> Document:
+        """Return a document after the deep check: as `read`, and every byte matches its hash."""
+        document = self.read(stage, doc_id, digest=digest)
+        for name in document.file_names:
+            document.read_bytes(name)
+        expected, found = document.metadata["self_blake3"], hash_metadata(document.metadata)
+        if expected != found:
+            raise DocumentCorrupt(stage, doc_id, METADATA_FILE, expected=str(expected)[:12], found=found[:12])
+        return document
+
+    def commit(self, stage: str, doc_id: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Document:
+        """Write a document durably and return it. `metadata` is completed with files, schema and own hash.
+
+        If another process committed the same doc_id first, its document is checked deeply and returned,
+        and this one is kept under superseded/. Raises WriteFailed if the disk refuses.
+        """
+        final = self.folder_of(stage, doc_id)
+        complete = complete_metadata(stage, doc_id, files, metadata)
+        create_folder(self._temporary_folder)
+        create_folder(final.parent)
+        staged = unique_path(self._temporary_folder, doc_id)
+        _write_files(staged, {**files, METADATA_FILE: encode_readably(complete)})
+        try:
+            commit_folder(staged, final)
+        except FileExistsError:
+            return self._keep_the_losing_folder(stage, doc_id, staged, digest=complete["digest"])
+        return Document(stage, doc_id, final, complete)
+
+    def _keep_the_losing_folder(self, stage: str, doc_id: str, staged: Path, *, digest: str) -> Document:
+        create_folder(self._superseded_folder / stage)
+        commit_folder(staged, self._superseded_folder / stage / staged.name)
+        return self.read_deeply(stage, doc_id, digest=digest)
+
+    def walk(self) -> Iterator[tuple[str, str]]:
+        """Yield (stage, doc_id) of every document, sorted."""
+        for stage in self.list_stages():
+            for doc_id in self.list_ids(stage):
+                yield stage, doc_id
+
+
+def complete_metadata(
+    stage: str, doc_id: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return metadata with what the store itself vouches for: schema, names, files and own hash."""
+    records = {
+        check_file_name(name): {"blake3": hash_bytes(content), "size_bytes": len(content)}
+        for name, content in files.items()
+    }
+    complete = {**metadata, "schema": METADATA_SCHEMA, "stage": stage, "doc_id": doc_id, "files": records}
+    return {**complete, "self_blake3": hash_metadata(complete)}
+
+
+def hash_metadata(metadata: Mapping[str, Any]) -> str:
+    """Return the hash that metadata.json carries of itself: of all its fields but `self_blake3`."""
+    return hash_bytes(encode_canonically({name: value for name, value in metadata.items() if name != "self_blake3"}))
+
+
+def encode_readably(value: Any) -> bytes:
+    """Return JSON for people and diffs: sorted keys, two spaces, UTF-8, a newline at the end.
+
+    Never raises for a text: an answer may hold half a surrogate pair, which is written as an escape.
+    """
+    try:
+        return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode()
+
+
+def _write_files(staged: Path, files: Mapping[str, bytes]) -> None:
+    """Write metadata.json last: a staged folder that has it is complete."""
+    create_staging_folder(staged)
+    for name in sorted(files, key=lambda name: (name == METADATA_FILE, name)):
+        path = staged / name
+        if not path.parent.exists():
+            create_staging_folder(path.parent)
+        write_new_file(path, files[name])
+
+
+def _read_metadata(stage: str, doc_id: str, folder: Path) -> dict[str, Any]:
+    try:
+        content = (folder / METADATA_FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if not os.path.lexists(folder):
+            raise DocumentMissing(stage, doc_id, folder=folder) from None
+        raise DocumentInvalid(stage, doc_id, problem=f"it has no {METADATA_FILE}", folder=folder) from error
+    except OSError as error:
+        raise DocumentInvalid(stage, doc_id, problem=f"{METADATA_FILE}: {error.strerror}", folder=folder) from error
+    try:
+        metadata = json.loads(content)
+    except ValueError as error:
+        raise DocumentInvalid(
+            stage, doc_id, problem=f"{METADATA_FILE} is not JSON: {error}", folder=folder
+        ) from error
+    problem = _find_metadata_problem(metadata, stage, doc_id)
+    if problem:
+        raise DocumentInvalid(stage, doc_id, problem=f"{METADATA_FILE} {problem}", folder=folder)
+    return dict(metadata)
+
+
+def _find_metadata_problem(metadata: Any, stage: str, doc_id: str) -> str | None:
+    if not isinstance(metadata, dict):
+        return "is not an object"
+    if metadata.get("schema") != METADATA_SCHEMA:
+        return f"has schema {metadata.get('schema')!r}; this version reads schema {METADATA_SCHEMA}"
+    if (metadata.get("stage"), metadata.get("doc_id")) != (stage, doc_id):
+        return f"belongs to {metadata.get('stage')}/{metadata.get('doc_id')}"
+    if not isinstance(metadata.get("digest"), str) or not isinstance(metadata.get("self_blake3"), str):
+        return "lacks its digest or its own hash"
+    files = metadata.get("files")
+    if not isinstance(files, dict) or not all(_is_file_record(name, record) for name, record in files.items()):
+        return "has no usable list of files"
+    return None
+
+
+def _is_file_record(name: str, record: Any) -> bool:
+    try:
+        check_file_name(name)
+    except StoreError:
+        return False
+    return (
+        isinstance(record, dict) and isinstance(record.get("blake3"), str) and isinstance(record.get("size_bytes"), int)
+    )
+
+
+def _check_sizes(document: Document) -> None:
+    found = _measure_files(document.folder)
+    files = document.metadata["files"]
+    for name in sorted(files.keys() | found.keys()):
+        expected = f"{files[name]['size_bytes']} bytes" if name in files else "no such file"
+        present = f"{found[name]} bytes" if name in found else "no such file"
+        if expected != present:
+            raise DocumentCorrupt(document.stage, document.doc_id, name, expected=expected, found=present)
+
+
+def _measure_files(folder: Path, prefix: str = "") -> dict[str, int]:
+    """Return {name: size in bytes} of all files below `folder` but metadata.json."""
+    sizes: dict[str, int] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                sizes |= _measure_files(Path(entry.path), prefix=f"{prefix}{entry.name}/")
+            elif prefix or entry.name != METADATA_FILE:
+                sizes[prefix + entry.name] = entry.stat(follow_symlinks=False).st_size
+    return sizes

@@ -1,0 +1,136 @@
+"""Names derived from content: equal inputs give equal ids, on every machine. Knows nothing of files.
+
+    inputs (plain JSON) -> canonical bytes -> BLAKE3 digest (64 hex) -> doc_id (16 base36)
+
+The canonical bytes start with the record type and IDENTITY_VERSION, so a draft and an essay never
+share an id, and a change of the scheme can never be mistaken for a change of content.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from typing import Any
+
+from blake3 import blake3
+
+from store.errors import NameInvalid, ValueNotEncodable
+
+IDENTITY_VERSION = 1  # changes every id: only together with new pinned ids in the tests
+
+ID_LENGTH = 16
+BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+DIGEST_BASE36_LENGTH = 50  # 36**50 > 2**256: every digest has this many characters, zeros in front
+
+ID_FORM = re.compile(r"[0-9a-z]{16}")
+STAGE_FORM = re.compile(r"[a-z][a-z0-9_]{0,31}")
+# One folder level at most (extras/), no leading dot or dash, no name that some filesystem refuses.
+FILE_NAME_FORM = re.compile(r"(?:extras/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+Json = dict[str, Any] | list[Any] | str | int | float | bool | None
+
+
+def hash_bytes(content: bytes) -> str:
+    """Return the BLAKE3 digest as 64 hex characters."""
+    return blake3(content).hexdigest()
+
+
+def encode_canonically(value: Json) -> bytes:
+    """Return the one encoding of `value`: sorted keys, no spaces, UTF-8, strings in NFC.
+
+    {"b": 1.0, "a": "é"} -> b'{"a":"\\xc3\\xa9","b":1.0}'
+
+    Floats are written in their shortest form that reads back the same, which is equal on every
+    platform. Texts whose exact bytes matter go in by their hash, so NFC never merges two of them.
+    Raises ValueNotEncodable for NaN, infinities, lone surrogates, other types and keys that NFC merges.
+    """
+    normal = _normalise(value, "inputs")
+    return json.dumps(normal, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _normalise(value: Any, place: str) -> Any:
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return _normalise_text(value, place)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueNotEncodable(place, value, expected="Expected a finite number.")
+        return 0.0 if value == 0 else value  # -0.0 and 0.0 are one number
+    if isinstance(value, list | tuple):
+        return [_normalise(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, dict):
+        return _normalise_object(value, place)
+    raise ValueNotEncodable(place, value, expected="Expected plain JSON: null, true, number, text, list or object.")
+
+
+def _normalise_object(value: dict[Any, Any], place: str) -> dict[str, Any]:
+    normal: dict[str, Any] = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise ValueNotEncodable(f"A key of {place}", key, expected="Expected text.")
+        name = _normalise_text(key, f"A key of {place}")
+        if name in normal:
+            raise ValueNotEncodable(f"A key of {place}", key, expected="Two keys differ only in Unicode form.")
+        normal[name] = _normalise(item, f"{place}.{key}")
+    return normal
+
+
+def _normalise_text(text: str, place: str) -> str:
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueNotEncodable(place, text, expected="Expected text without lone surrogates.") from error
+    return unicodedata.normalize("NFC", text)
+
+
+def digest_of(record_type: str, inputs: Json) -> str:
+    """Return the whole digest (64 hex characters) of a record's inputs."""
+    return hash_bytes(encode_canonically([record_type, IDENTITY_VERSION, inputs]))
+
+
+def id_from_digest(digest: str) -> str:
+    """Return the first 16 characters of a digest written in base36 with a fixed length.
+
+    About 80 bits: among a million documents a collision has a probability below 1e-12, and is
+    found, because the whole digest stands in the document's metadata.
+    """
+    number, characters = int(digest, 16), []
+    for _ in range(DIGEST_BASE36_LENGTH):
+        number, remainder = divmod(number, 36)
+        characters.append(BASE36[remainder])
+    return "".join(reversed(characters))[:ID_LENGTH]
+
+
+def id_of(record_type: str, inputs: Json) -> str:
+    """Return the id that `inputs` define: 16 lowercase base36 characters.
+
+    >>> id_of("draft", {"b": 1, "a": 2}) == id_of("draft", {"a": 2, "b": 1})
+    True
+    """
+    return id_from_digest(digest_of(record_type, inputs))
+
+
+def check_id(kind: str, value: str) -> str:
+    """Return `value` if it has the form of an id; raise NameInvalid otherwise."""
+    if not isinstance(value, str) or not ID_FORM.fullmatch(value):
+        raise NameInvalid(kind, value, expected="16 characters of 0-9 and a-z")
+    return value
+
+
+def check_stage(value: str) -> str:
+    """Return `value` if it could be a stage; raise NameInvalid otherwise."""
+    if not isinstance(value, str) or not STAGE_FORM.fullmatch(value):
+        raise NameInvalid("stage", value, expected="a lowercase word such as draft")
+    return value
+
+
+def check_file_name(value: str) -> str:
+    """Return `value` if it can name a file of a document; raise NameInvalid otherwise."""
+    if not isinstance(value, str) or not FILE_NAME_FORM.fullmatch(value) or value.endswith("."):
+        raise NameInvalid("file name", value, expected="letters, digits, '.', '_' and '-', at most one folder: extras/")
+    return value
