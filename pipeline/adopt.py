@@ -62,7 +62,8 @@ FREE_TIER = ":free"
 TEMPERATURE, MAX_TOKENS = 0.7, 20480
 FIRST_COHORT_COMMENT = """\
 # A first small cohort on a model that runs here: the shortest templates, so that every prompt fits.
-# A model this small seldom ends with the score line it is asked for; such evaluations are parse_error."""
+# A model this small often runs into max_tokens (truncated) and seldom ends with the score line that it is asked for
+# (parse_error). To get real results, put a model of models.toml in its place."""
 FIRST_COHORT_TEMPLATES = (("draft", 2), ("essay", 1), ("evaluation", 2))
 FIRST_MODEL = "smollm2"  # runs on the processor, without a key
 FIRST_MODEL_SETTINGS: TomlSettings = {

@@ -156,9 +156,10 @@ def _follow_tasks(workspace: Workspace, result: BuildResult, display: Display) -
         return display.made(plan, document)
 
     def on_failure(task: DocumentTask, error: BaseException) -> None:
-        display.failed(task.find_plan(), str(error))
-        if not isinstance(error, DocumentFailed):
-            result.errors.append(str(error))
+        if isinstance(error, DocumentFailed):
+            return display.failed(task.find_plan(), f"{error.status}: {error.reason}")
+        result.errors.append(str(error))
+        return display.failed(task.find_plan(), str(error))
 
     def on_broken(_task: luigi.Task, error: BaseException) -> None:
         result.errors.append(str(error))
@@ -169,7 +170,7 @@ def _follow_tasks(workspace: Workspace, result: BuildResult, display: Display) -
         luigi.Event.FAILURE: on_failure,
         luigi.Event.BROKEN_TASK: on_broken,
     }
-    classes = (*TASKS.values(),)
+    classes = tuple(TASKS.values())
     for event, handler in handlers.items():
         for task_class in classes:
             task_class.event_handler(event)(handler)

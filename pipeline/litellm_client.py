@@ -58,7 +58,8 @@ from litellm.types.utils import all_litellm_params
 OPENAI_BASE = "https://api.openai.com/v1"  # said outright, since the SDK would take it from the environment
 NO_KEY = "no-key"  # sent where no key is configured, or litellm would look for one in the environment
 
-# Providers whose requests were seen to pass our client, by the kind of client they take.
+# Providers whose requests were seen to pass our client, by the kind of client they take. For a model of ollama_chat
+# litellm also asks /api/show once, past our client; that generates nothing.
 OPENAI_PROVIDERS = frozenset({"openai"})
 HANDLER_PROVIDERS = frozenset(
     {"anthropic", "openrouter", "deepseek", "mistral", "together_ai", "xai", "groq", "gemini", "ollama_chat"}
@@ -172,7 +173,7 @@ def _complete_embedded(call: Call, transport: Transport, keep: Callable[[bytes],
 def _complete_remote(call: Call, transport: Transport, keep: Callable[[bytes], None]) -> Answer:
     key = _read_key(call, transport)
     arguments = _build_arguments(call, transport, key=key)
-    capture = _Capture(keep, secret=key, timeout_seconds=transport.timeout_seconds)
+    capture = Capture(keep, secret=key, timeout_seconds=transport.timeout_seconds)
     token = _current_capture.set(capture)
     response, error = None, None
     try:
@@ -274,7 +275,7 @@ def _forget_clients_of_parent() -> None:
 # Capture at the wire
 
 
-class _Capture:
+class Capture:
     """What came over the wire for one call."""
 
     def __init__(self, keep: Callable[[bytes], None], *, secret: str | None, timeout_seconds: float) -> None:
@@ -326,7 +327,7 @@ class _Capture:
             raise
 
 
-_current_capture: ContextVar[_Capture] = ContextVar("_current_capture")
+_current_capture: ContextVar[Capture] = ContextVar("_current_capture")
 
 
 class CapturingTransport(httpx.BaseTransport):
@@ -354,7 +355,7 @@ class CapturingTransport(httpx.BaseTransport):
 
 
 class _CapturedStream(httpx.SyncByteStream):
-    def __init__(self, stream: httpx.SyncByteStream, capture: _Capture) -> None:
+    def __init__(self, stream: httpx.SyncByteStream, capture: Capture) -> None:
         self._stream, self._capture = stream, capture
 
     def __iter__(self) -> Iterator[bytes]:
@@ -369,7 +370,7 @@ class _CapturedStream(httpx.SyncByteStream):
 # Reading what came
 
 
-def _read_answer(call: Call, capture: _Capture, *, response: Any, error: Exception | None) -> Answer:
+def _read_answer(call: Call, capture: Capture, *, response: Any, error: Exception | None) -> Answer:
     """Return the answer from the bytes if they can be read, else from litellm's response or error."""
     body = bytes(capture.body)
     if capture.failure is not None:
@@ -384,7 +385,7 @@ def _read_answer(call: Call, capture: _Capture, *, response: Any, error: Excepti
     return _translate_response(call, capture, response)
 
 
-def _translate_error(call: Call, capture: _Capture, error: Exception) -> GatewayError:
+def _translate_error(call: Call, capture: Capture, error: Exception) -> GatewayError:
     message = _find_message(bytes(capture.body)) or str(error)
     names = [kind.__name__ for kind in type(error).__mro__ if kind not in (object, BaseException, Exception)]
     http_status = capture.http_status
@@ -400,7 +401,7 @@ def _translate_error(call: Call, capture: _Capture, error: Exception) -> Gateway
     return GatewayError(reason, _describe_failure(call, capture, reason, message), http_status=http_status)
 
 
-def _translate_response(call: Call, capture: _Capture, response: Any) -> Answer:
+def _translate_response(call: Call, capture: Capture, response: Any) -> Answer:
     """Return the answer of a provider with a format of its own, as litellm translates it."""
     if not getattr(response, "choices", None) or read_json_object(bytes(capture.body)) is None:
         detail = _describe_failure(call, capture, "bad_body", "The response is no chat completion.")
@@ -421,13 +422,13 @@ def _translate_response(call: Call, capture: _Capture, response: Any) -> Answer:
     return replace(answer, http_status=capture.http_status)
 
 
-def _fail(capture: _Capture, error: GatewayError) -> Answer:
+def _fail(capture: Capture, error: GatewayError) -> Answer:
     answer = failed_answer(error)
     detail = _redact((answer.detail or "").encode(errors="replace"), capture.secret).decode(errors="replace")
     return replace(answer, detail=detail, http_status=capture.http_status)
 
 
-def _describe_failure(call: Call, capture: _Capture, reason: str, message: str) -> str:
+def _describe_failure(call: Call, capture: Capture, reason: str, message: str) -> str:
     place = f"{call.model} at {call.endpoint}" if call.endpoint else call.model
     came = "no response" if capture.http_status is None else f"HTTP {capture.http_status}"
     # Redacted before it is cut: half a key is found by nobody.

@@ -115,7 +115,6 @@ class CallLedger:
 
     def _claim_folder(self, call_id: str) -> tuple[Path, int]:
         """Make the folder of the next attempt; of two processes that try the same number, one gets it."""
-        create_folder(self._temporary_folder)
         call_folder = self.folder_of(call_id)
         create_folder(call_folder)
         number = max(self._numbers(call_id), default=FIRST_ATTEMPT - 1) + 1

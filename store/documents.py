@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from store.durable import commit_folder, create_folder, create_staging_folder, unique_path, write_new_file
+from store.durable import commit_folder, create_folder, create_staging_folder, create_temporary_folder, unique_path, write_new_file
 from store.errors import (
     DigestCollision,
     DocumentCorrupt,
@@ -160,7 +160,7 @@ class DocumentStore:
         """
         final = self.folder_of(stage, doc_id)
         complete = complete_metadata(stage, doc_id, files, metadata)
-        create_folder(self._temporary_folder)
+        create_temporary_folder(self._temporary_folder)
         create_folder(final.parent)
         staged = unique_path(self._temporary_folder, doc_id)
         _write_files(staged, {**files, METADATA_FILE: encode_readably(complete)})

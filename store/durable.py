@@ -53,6 +53,15 @@ def create_folder(path: Path) -> None:
     sync_folder(path.parent)
 
 
+def create_temporary_folder(path: Path) -> None:
+    """Make the folder for files under way. Its own name needs no fsync: nothing in it is promised."""
+    create_folder(path.parent)
+    try:
+        path.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    except OSError as error:
+        raise WriteFailed(path, problem=_describe(error)) from error
+
+
 def create_folder_exclusively(path: Path) -> bool:
     """Make the folder `path`, fsync its name, and return whether it was this call that made it."""
     try:
@@ -144,7 +153,7 @@ def write_new_file(path: Path, content: bytes) -> None:
 def place_file(path: Path, content: bytes, *, temporary_folder: Path, replace: bool = False) -> bool:
     """Put a whole file at `path`, durably; return False if it was there already and is not to be replaced."""
     create_folder(path.parent)
-    create_folder(temporary_folder)
+    create_temporary_folder(temporary_folder)
     staged = unique_path(temporary_folder, path.name)
     write_new_file(staged, content)
     try:

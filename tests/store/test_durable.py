@@ -1,0 +1,283 @@
+"""The order of system calls that makes a commit survive a power cut, and what happens when the disk refuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from store.data_root import DataRoot
+from store.durable import NewFile, commit_folder, create_folder, place_file, rename_without_replacing, write_new_file
+from store.errors import WriteFailed
+from tests.store.recorder import Event, find_volatile, record_system_calls
+
+DOC_ID = "0123456789abcdef"
+CALL_ID = "fedcba9876543210"
+FILES = {"prompt.txt": b"p", "raw.txt": b"r" * 5000, "parsed.txt": b"q", "extras/page.html": b"h"}
+METADATA = {"digest": "0" * 64, "inputs": {}}
+
+
+Acknowledge = Callable[[], None]  # called where a caller may rely on what was written so far
+
+
+def commit_document(data: DataRoot, acknowledge: Acknowledge = lambda: None) -> None:
+    data.documents.commit("draft", DOC_ID, FILES, METADATA)
+    acknowledge()
+
+
+def make_attempt(data: DataRoot, acknowledge: Acknowledge = lambda: None) -> None:
+    attempt = data.calls.begin(CALL_ID, {"messages": []})
+    acknowledge()
+    attempt.keep(b"answer")
+    attempt.keep(b" in two parts")
+    attempt.seal()
+    acknowledge()
+    attempt.finish({"status": "ok"})
+    acknowledge()
+
+
+def keep_text(data: DataRoot, acknowledge: Acknowledge = lambda: None) -> None:
+    data.texts.keep("a template")
+    acknowledge()
+
+
+WRITERS = [commit_document, make_attempt, keep_text]
+
+
+def list_broken_promises(write, root: Path, monkeypatch, *, drop_fsync: int | None = None) -> list[str]:
+    """Return what could be lost in a power cut at any moment at which `write` acknowledges."""
+    findings: list[str] = []
+    with record_system_calls(monkeypatch, drop_fsync=drop_fsync) as events:
+        write(DataRoot(root), lambda: findings.extend(find_volatile(events, root=root)))
+        assert events
+    return findings
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_nothing_that_was_acknowledged_could_be_lost_in_a_power_cut(write, tmp_path, monkeypatch):
+    assert list_broken_promises(write, tmp_path / "data", monkeypatch) == []
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_every_single_fsync_is_needed(write, tmp_path, monkeypatch):
+    """Each fsync is left out in turn: something is then volatile, so a missing one cannot go unseen."""
+    with record_system_calls(monkeypatch) as events:
+        write(DataRoot(tmp_path / "count"))
+    fsyncs = sum(event.name == "fsync" for event in events)
+
+    unseen = [
+        number
+        for number in range(fsyncs)
+        if not list_broken_promises(write, tmp_path / f"without-{number}", monkeypatch, drop_fsync=number)
+    ]
+
+    assert fsyncs > 3
+    assert unseen == []
+
+
+def test_a_document_appears_under_its_name_only_after_its_files_are_durable(tmp_path, monkeypatch):
+    with record_system_calls(monkeypatch) as events:
+        commit_document(DataRoot(tmp_path))
+
+    final = str(tmp_path / "docs" / "draft" / DOC_ID)
+    rename = next(index for index, event in enumerate(events) if event.target == final)
+    staged = events[rename].path
+    synced_before = [event.path for event in events[:rename] if event.name == "fsync"]
+    assert {f"{staged}/{name}" for name in [*FILES, "metadata.json"]} <= set(synced_before)
+    assert synced_before[-2:] == [f"{staged}/extras", staged]
+    assert events[rename + 1 :] == [Event("fsync", str(tmp_path / "docs" / "draft"))]
+
+
+def test_metadata_is_written_last(tmp_path, monkeypatch):
+    with record_system_calls(monkeypatch) as events:
+        commit_document(DataRoot(tmp_path))
+
+    opened = [Path(event.path).name for event in events if event.name == "open"]
+    assert opened[-1] == "metadata.json"
+    first_of_metadata = next(i for i, event in enumerate(events) if event.path.endswith("metadata.json"))
+    others = [i for i, event in enumerate(events) if event.name == "fsync" and event.path.endswith(".txt")]
+    assert max(others) < first_of_metadata
+
+
+def test_a_request_is_durable_before_the_first_byte_of_its_answer(tmp_path, monkeypatch):
+    with record_system_calls(monkeypatch) as events:
+        make_attempt(DataRoot(tmp_path))
+
+    first_byte = next(i for i, event in enumerate(events) if event.path.endswith("response.bin"))
+    assert find_volatile(events[:first_byte], root=tmp_path) == []
+    assert any(event.target.endswith("request.json") for event in events[:first_byte])
+
+
+def test_an_answer_is_durable_before_its_outcome_is_written(tmp_path, monkeypatch):
+    with record_system_calls(monkeypatch) as events:
+        make_attempt(DataRoot(tmp_path))
+
+    outcome = next(i for i, event in enumerate(events) if "outcome.json" in event.path)
+    assert find_volatile(events[:outcome], root=tmp_path) == []
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_the_kernel_sees_the_same_order(tmp_path):
+    """What the recorder sees from inside is what strace sees from outside."""
+    script = f"""
+from pathlib import Path
+from store.data_root import DataRoot
+DataRoot(Path({str(tmp_path / "data")!r})).documents.commit("draft", {DOC_ID!r}, {FILES!r}, {METADATA!r})
+"""
+    log = tmp_path / "strace.log"
+    calls = "openat,write,fsync,mkdir,renameat2"
+    command = ["strace", "-y", "-e", f"trace={calls}", "-o", str(log), sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode != 0 and "ptrace" in run.stderr:
+        pytest.skip(f"strace may not trace here: {run.stderr.strip()}")
+    assert run.returncode == 0, run.stderr
+
+    lines = [line for line in log.read_text().splitlines() if str(tmp_path / "data") in line]
+    fsyncs = [re.search(r"fsync\(\d+<([^>]*)>", line) for line in lines]
+    synced = [Path(match[1]).name for match in fsyncs if match]
+    rename = next(i for i, line in enumerate(lines) if line.startswith("renameat2"))
+    assert "RENAME_NOREPLACE" in lines[rename]
+    assert set(synced) >= {"prompt.txt", "raw.txt", "parsed.txt", "page.html", "metadata.json", "extras", "draft"}
+    assert re.search(r"fsync\(\d+<[^>]*/docs/draft>", lines[-1])
+
+
+# When the disk refuses
+
+
+def refuse(code: int):
+    def raise_error(*_arguments):
+        raise OSError(code, os.strerror(code))
+
+    return raise_error
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_refused_write_leaves_no_document_and_names_the_error(call, code, tmp_path, monkeypatch):
+    data = DataRoot(tmp_path)
+    create_folder(tmp_path / "docs" / "draft")
+    create_folder(tmp_path / ".tmp")
+    monkeypatch.setattr(os, call, refuse(code))
+
+    with pytest.raises(WriteFailed, match=errno.errorcode[code]):
+        commit_document(data)
+
+    monkeypatch.undo()
+    assert not data.documents.is_present("draft", DOC_ID)
+    commit_document(data)
+    assert data.documents.is_present("draft", DOC_ID)
+
+
+def test_a_failed_fsync_is_never_repeated_on_the_same_file(tmp_path, monkeypatch):
+    tried = []
+
+    def fail_once_per_file(descriptor):
+        tried.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    create_folder(tmp_path / ".tmp")
+    monkeypatch.setattr(os, "fsync", fail_once_per_file)
+    for _ in range(2):
+        with pytest.raises(WriteFailed):
+            write_new_file(tmp_path / ".tmp" / f"file-{len(tried)}", b"x")
+
+    assert len(tried) == len(set(tried)) == 2
+
+
+def test_short_writes_are_continued(tmp_path, monkeypatch):
+    real_write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, content: real_write(descriptor, bytes(content[:3])))
+
+    write_new_file(tmp_path / "file", b"0123456789")
+
+    assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+def test_a_disk_that_takes_no_bytes_is_an_error_and_not_an_endless_loop(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "write", lambda descriptor, content: 0)
+
+    with pytest.raises(WriteFailed):
+        write_new_file(tmp_path / "file", b"x")
+
+
+def test_a_disk_that_lies_about_what_it_took_is_found(tmp_path, monkeypatch):
+    real_write = os.write
+
+    def write_half_and_claim_all(descriptor, content):
+        real_write(descriptor, bytes(content[: len(content) // 2]))
+        return len(content)
+
+    monkeypatch.setattr(os, "write", write_half_and_claim_all)
+
+    with pytest.raises(WriteFailed, match="the disk holds 5"):
+        write_new_file(tmp_path / "file", b"0123456789")
+
+
+# Names and modes
+
+
+def test_a_rename_never_replaces_even_an_empty_folder(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "target").mkdir()
+
+    with pytest.raises(FileExistsError):
+        rename_without_replacing(tmp_path / "source", tmp_path / "target")
+
+
+@pytest.mark.parametrize("make_target", [Path.mkdir, Path.touch, lambda path: path.symlink_to(path.parent)])
+def test_without_the_flag_of_the_kernel_a_rename_still_replaces_nothing(make_target, tmp_path, monkeypatch):
+    monkeypatch.setattr("store.durable._LIBC", object())
+    (tmp_path / "source").mkdir()
+    make_target(tmp_path / "target")
+
+    with pytest.raises(FileExistsError):
+        rename_without_replacing(tmp_path / "source", tmp_path / "target")
+
+    rename_without_replacing(tmp_path / "source", tmp_path / "free")
+    assert (tmp_path / "free").is_dir()
+
+
+def test_commit_tells_when_somebody_else_was_faster(tmp_path):
+    for name in ("staged", "final"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"x")
+
+    with pytest.raises(FileExistsError):
+        commit_folder(tmp_path / "staged", tmp_path / "final")
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_files_are_read_only_whatever_the_umask(umask, tmp_path):
+    before = os.umask(umask)
+    try:
+        commit_document(DataRoot(tmp_path))
+    finally:
+        os.umask(before)
+
+    folder = tmp_path / "docs" / "draft" / DOC_ID
+    modes = {path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()}
+    assert modes == {0o444}
+
+
+def test_a_file_is_never_written_over(tmp_path):
+    write_new_file(tmp_path / "file", b"first")
+
+    with pytest.raises(WriteFailed, match="EEXIST"):
+        NewFile(tmp_path / "file")
+
+
+def test_placing_a_file_twice_keeps_the_first_unless_told_to_replace(tmp_path):
+    assert place_file(tmp_path / "file", b"first", temporary_folder=tmp_path / ".tmp")
+    assert not place_file(tmp_path / "file", b"second", temporary_folder=tmp_path / ".tmp")
+    assert (tmp_path / "file").read_bytes() == b"first"
+
+    assert place_file(tmp_path / "file", b"third", temporary_folder=tmp_path / ".tmp", replace=True)
+    assert (tmp_path / "file").read_bytes() == b"third"
+    assert list((tmp_path / ".tmp").iterdir()) == []

@@ -1,0 +1,103 @@
+"""Imports go one way, and each big dependency is imported in one place only."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES = sorted([*ROOT.glob("store/**/*.py"), *ROOT.glob("pipeline/**/*.py")])
+
+# Top to bottom: a module may import from layers below its own, and from its own.
+LAYERS = [
+    ["pipeline.cli"],
+    ["pipeline.building", "pipeline.displays", "pipeline.looking"],
+    ["pipeline.tasks"],
+    ["pipeline.report_document"],
+    ["pipeline.workspace"],
+    ["pipeline.making"],
+    ["pipeline.planning"],
+    ["pipeline.configuration", "pipeline.adopt", "pipeline.trying", "pipeline.reports"],
+    ["pipeline.cohorts", "pipeline.templates", "pipeline.models", "pipeline.concepts", "pipeline.rules"],
+    ["pipeline.toml_file", "pipeline.prompts", "pipeline.gateway", "pipeline.parsers", "pipeline.rankings"],
+    ["pipeline.litellm_client", "pipeline.spreadsheets", "pipeline.printing", "pipeline.settings"],
+    ["pipeline.embedded", "pipeline.scores"],
+    ["pipeline.answers", "pipeline.stages"],
+    ["pipeline.errors"],
+    ["store"],
+]
+ONLY_IN = {
+    "luigi": {"pipeline.tasks", "pipeline.building"},
+    "litellm": {"pipeline.litellm_client"},
+    "xllamacpp": {"pipeline.embedded"},
+    "jinja2": {"pipeline.prompts", "pipeline.reports"},
+    "blake3": {"store.identity"},
+    "rich": {"pipeline.displays"},
+}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def list_imports(path: Path) -> set[str]:
+    """Return the full names of all modules that a file imports, at the top or within functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports name their module in full"
+            own = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= own if node.module == "pipeline" else {node.module or ""}
+    return names
+
+
+def layer_of(name: str) -> int:
+    for index, layer in enumerate(LAYERS):
+        if any(name == member or name.startswith(member + ".") for member in layer):
+            return index
+    raise AssertionError(f"{name} has no place in LAYERS: give it one, and tell ARCHITECTURE.md")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_one_way(path):
+    name = name_of(path)
+    if name == "pipeline":
+        pytest.skip("it imports the tasks, for Luigi, when Luigi is there")
+    own = {imported for imported in list_imports(path) if imported.split(".")[0] in ("pipeline", "store")}
+
+    upward = {imported for imported in own if layer_of(imported) < layer_of(name)}
+
+    assert upward == set()
+
+
+def test_there_is_no_import_cycle():
+    imports = {name_of(path): list_imports(path) & {name_of(module) for module in MODULES} for path in MODULES}
+    del imports["pipeline"]
+
+    def walk(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"cycle: {' -> '.join((*path, name))}"
+        for imported in imports.get(name, ()):
+            walk(imported, (*path, name))
+
+    for name in imports:
+        walk(name, ())
+
+
+@pytest.mark.parametrize("package", ONLY_IN)
+def test_a_dependency_is_imported_where_it_belongs_and_nowhere_else(package):
+    users = {
+        name_of(path) for path in MODULES if any(name.split(".")[0] == package for name in list_imports(path))
+    }
+
+    assert users == ONLY_IN[package]
+
+
+def test_the_store_imports_the_standard_library_and_blake3_only():
+    packages = {name.split(".")[0] for path in ROOT.glob("store/**/*.py") for name in list_imports(path)}
+
+    assert packages - set(sys.stdlib_module_names) == {"blake3", "store"}
