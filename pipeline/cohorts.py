@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class _CohortReader:
         root.check_keys(KEYS)
         stages = {stage: self._read_stage(stage) for stage in MADE_STAGES if stage in root.data}
         combos = self._read_combos()
-        if root.data:
+        if self.file.is_readable:
             self._check_whole(stages, combos, root)
         return Cohort(
             name=self.path.stem,
@@ -103,9 +104,9 @@ class _CohortReader:
     def _check_whole(self, stages: Mapping[Stage, StageRequest], combos: Mapping[str, Combo], root: Table) -> None:
         draft, evaluation = stages.get(Stage.DRAFT), stages.get(Stage.EVALUATION)
         if draft is None:
-            root.report(None, "there is no [draft] table. Expected one: every essay and evaluation begins with a draft.")
-        elif draft.templates and not combos and "combos" not in root.data:
-            root.report(None, "there is no [combos] table. Expected the concepts that the drafts combine.")
+            root.report(None, "there is no [draft] table. Expected one: all essays and evaluations begin with a draft.")
+        elif draft.templates and not combos and not root.data.get("combos"):
+            root.report("combos", "there are no [combos]. Expected the concepts that the drafts combine.")
         if evaluation is not None and evaluation.target is Stage.ESSAY and Stage.ESSAY not in stages:
             root.report(Stage.EVALUATION, 'evaluations target essays, but there is no [essay]. Set target = "draft".')
 
@@ -119,6 +120,8 @@ class _CohortReader:
             if table.data:
                 table.report(None, "expected either concepts with size, or list.")
             return {}
+        if "list" in table.data and "size" in table.data:
+            table.report("size", "size belongs to concepts. Expected list alone: its combos have their sizes.")
         id_tuples = self._enumerate_combos(table) if "concepts" in table.data else self._list_combos(table)
         chosen = self._read_selection(table, ("sample", "limit")).pick(len(id_tuples))
         return self._resolve_combos([id_tuples[index] for index in chosen], level, table)
@@ -129,22 +132,24 @@ class _CohortReader:
         if size > len(names):
             table.report("size", f"size is {size}, but there are {len(names)} concepts. Expected at most that many.")
             return []
-        found = []
-        for ids in combinations(names, size):
-            found.append(ids)
-            if len(found) > MOST_COMBOS:
-                table.report("size", f"size {size} of {len(names)} concepts gives more than {MOST_COMBOS:,} combos.")
-                return []
-        return found
+        count = comb(len(names), size)
+        if count > MOST_COMBOS:
+            found = f"size {size} of {len(names)} concepts gives {count:,} combos."
+            table.report("size", f"{found} Expected at most {MOST_COMBOS:,}: choose fewer concepts or another size.")
+            return []
+        return list(combinations(names, size))
 
     def _list_combos(self, table: Table) -> list[tuple[str, ...]]:
         found = []
-        for ids in self._read_rows(table, "list", ()):
+        rows = self._read_rows(table, "list", ())
+        if table.data["list"] == []:
+            table.report("list", 'list is empty. Expected combos, such as [["a", "b"], ["b", "c"]].')
+        for ids in rows:
             unknown = [name for name in ids if name not in self.catalog.concepts]
             for name in unknown:
                 table.report("list", f"unknown concept {name!r}. {suggest(name, self.catalog.concepts)}")
             if len(set(ids)) != len(ids):
-                table.report("list", f"the combo {'+'.join(ids)} names a concept twice.")
+                table.report("list", f"the combo {'+'.join(ids)} names a concept twice. Expected each concept once.")
             elif not unknown:
                 found.append(ids)
         return found
@@ -191,7 +196,8 @@ class _CohortReader:
 
     def _read_rules(self, stages: Mapping[Stage, StageRequest], combos: Mapping[str, Combo]) -> Iterable[Rule]:
         values = axis_values(stages, combos)
-        for index in range(len(self.file.data.get("rules", []))):
+        for index in range(self.file.count_tables("rules")):
+            before = len(self.file.problems)
             table = self.file.table("rules", index)
             table.check_keys(RULE_KINDS)
             kinds = [kind for kind in RULE_KINDS if kind in table.data]
@@ -199,7 +205,9 @@ class _CohortReader:
                 table.report(None, f"a rule names {len(kinds)} kinds. Expected one of: {', '.join(RULE_KINDS)}.")
                 continue
             rule = self._read_tie(table) if kinds == ["tie"] else self._read_allowed(table, kinds[0])
-            if rule is not None and self._check_rule(table, kinds[0], rule, values):
+            if rule is None or len(self.file.problems) > before:
+                continue
+            if self._check_rule(table, kinds[0], rule, values):
                 yield rule
 
     def _read_tie(self, table: Table) -> Rule:
@@ -221,8 +229,10 @@ class _CohortReader:
     def _check_rule(self, table: Table, kind: str, rule: Rule, values: Mapping[str, list[str]]) -> bool:
         """Report axes and values that the cohort does not have: a rule that cannot match is a mistake."""
         before = len(self.file.problems)
-        if len(rule.axes) < (1 if kind == "subset" else 2):
-            table.report(kind, f"a {kind} names {len(rule.axes)} axes. Expected at least two.")
+        if kind != "subset" and len(set(rule.axes)) < 2:
+            table.report(kind, f"a {kind} names {len(set(rule.axes))} axes. Expected at least two.")
+        elif len(set(rule.axes)) < len(rule.axes):
+            table.report(kind, f"a {kind} names an axis twice: {', '.join(rule.axes)}. Expected each axis once.")
         for axis in rule.axes:
             if axis not in AXES:
                 table.report(kind, f"unknown axis {axis!r}. {suggest(axis, AXES)}")
@@ -233,7 +243,15 @@ class _CohortReader:
                 for axis, value in zip(rule.axes, row, strict=False):
                     if value not in values[axis]:
                         table.report(kind, f"{axis} has no value {value!r} here. {suggest(value, values[axis])}")
+            self._check_matches(table, kind, rule, values)
         return len(self.file.problems) == before
+
+    def _check_matches(self, table: Table, kind: str, rule: Rule, values: Mapping[str, list[str]]) -> None:
+        if rule.allowed is None and not set.intersection(*(set(values[axis]) for axis in rule.axes)):
+            table.report(kind, f"{' and '.join(rule.axes)} have no value in common. Expected one that they can share.")
+        elif rule.allowed is not None and not rule.allowed:
+            key = "keep" if kind == "subset" else "allowed"
+            table.report(kind, f"this {kind} lets nothing through. Expected {key} = a list of what it lets through.")
 
     def _read_selection(self, table: Table, keys: tuple[str, ...]) -> Selection:
         if table.place == ("select",):
@@ -295,6 +313,9 @@ class _CohortReader:
         wrong = [row for row in rows if width and len(row) != width]
         if wrong:
             table.report(key, f"{reference[1:]} has {len(wrong[0])} columns. Expected {width}.")
+            return []
+        if width and not all(all(row) for row in rows):
+            table.report(key, f"{reference[1:]} has an empty cell. Expected {width} values in each row.")
             return []
         return [tuple(cell for cell in row if cell) for row in rows]
 

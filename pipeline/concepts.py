@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,21 +69,19 @@ def _read_names(path: Path, problems: list[Problem]) -> dict[str, str]:
     for line, row in read_csv_rows(path, COLUMNS, problems):
         concept_id, name = row["concept_id"], row["name"]
         if not ID_FORM.fullmatch(concept_id):
-            problems.append(
-                Problem(path.name, line, f"{concept_id!r} is not a concept id. Expected {ID_EXPECTED}.")
-            )
+            problems.append(Problem(path.name, line, f"{concept_id!r} is not a concept id. Expected {ID_EXPECTED}."))
         elif concept_id in names:
             problems.append(Problem(path.name, line, f"concept {concept_id!r} is listed twice. Expected one row each."))
         elif not name:
             problems.append(Problem(path.name, line, f"concept {concept_id!r} has no name. Expected concept_id,name."))
         else:
-            names[concept_id] = name
+            names[concept_id] = unicodedata.normalize("NFC", name)  # as identities hold it; texts go in by their bytes
     return names
 
 
 def _read_texts(folder: Path, names: Mapping[str, str], problems: list[Problem]) -> dict[str, dict[str, str]]:
     texts: dict[str, dict[str, str]] = {concept_id: {} for concept_id in names}
-    for path in sorted(folder.glob("*/*")):
+    for path in sorted(folder.glob("*/[!.]*")):  # hidden files are a desktop's or an editor's
         level, concept_id, place = path.parent.name, path.stem, f"concepts/{path.parent.name}/{path.name}"
         if level not in LEVELS:
             problems.append(Problem(place, None, f"unknown level {level!r}. Expected one of: {', '.join(LEVELS)}."))
@@ -95,16 +95,21 @@ def _read_texts(folder: Path, names: Mapping[str, str], problems: list[Problem])
 
 
 def read_text_file(path: Path, place: str, problems: list[Problem]) -> str:
-    """Return a file's text with its newlines as they are; "" with a Problem if it is not UTF-8."""
+    """Return a file's text, newlines as they are, without a byte order mark; "" with a Problem if it is not UTF-8."""
     try:
-        return path.read_bytes().decode()
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         problems.append(Problem(place, None, f"the file is not UTF-8: {error}."))
-        return ""
+    except IsADirectoryError:
+        problems.append(Problem(place, None, "this is a folder. Expected a text file."))
+    return ""
 
 
 def read_csv_rows(path: Path, columns: list[str], problems: list[Problem]) -> list[tuple[int, dict[str, str]]]:
-    """Return (line, {column: value}) of each row, values stripped. `columns` are those expected; [] takes any."""
+    """Return (line, {column: value}) of each row, values stripped.
+
+    `columns` are those expected. [] takes any number of columns, whatever their words, and calls them "0", "1", …
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -113,18 +118,29 @@ def read_csv_rows(path: Path, columns: list[str], problems: list[Problem]) -> li
     except UnicodeDecodeError as error:
         problems.append(Problem(path.name, None, f"the file is not UTF-8: {error}."))
         return []
-    reader = csv.reader(text.splitlines(keepends=True))
-    header = [name.strip() for name in next(reader, [])]
+    reader = csv.reader(io.StringIO(text, newline=""))  # splitlines would also cut at U+2028 and its like
+    try:
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]
+    except csv.Error as error:
+        problems.append(Problem(path.name, reader.line_num, f"not CSV: {error}."))
+        return []
+    return _check_cells(path.name, lines, columns, problems)
+
+
+def _check_cells(
+    file: str, lines: list[tuple[int, list[str]]], columns: list[str], problems: list[Problem]
+) -> list[tuple[int, dict[str, str]]]:
+    line, header = lines[0] if lines else (1, [])
     if columns and header != columns:
-        problems.append(Problem(path.name, 1, f"the columns are {','.join(header)}. Expected {','.join(columns)}."))
+        found = f"the columns are {','.join(header)}." if header else "the file is empty."
+        problems.append(Problem(file, line, f"{found} Expected the columns {','.join(columns)}."))
         return []
     rows = []
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(header):
+    names = columns or [str(number) for number in range(len(header))]  # words of a header may stand there twice
+    for line, cells in lines[1:]:
+        if len(cells) == len(header):
+            rows.append((line, dict(zip(names, cells, strict=True))))
+        else:
             found = f"the row has {len(cells)} cells. Expected {len(header)}: {','.join(header)}."
-            problems.append(Problem(path.name, reader.line_num, found))
-            continue
-        rows.append((reader.line_num, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}))
+            problems.append(Problem(file, line, found))
     return rows

@@ -40,5 +40,9 @@ def load_configuration(config_root: Path) -> Configuration:
     models = load_models(config_root, problems)
     cohorts = load_cohorts(config_root, Catalog(concepts, templates, models), problems)
     if problems:
-        raise ConfigInvalid(sorted(set(problems), key=lambda problem: (problem.file, problem.line or 0)))
+        raise ConfigInvalid(sorted(set(problems), key=_place_of))
     return Configuration(concepts, templates, models, cohorts)
+
+
+def _place_of(problem: Problem) -> tuple[str, int, str]:
+    return problem.file, problem.line or 0, problem.message  # the message, because a set has no order of its own

@@ -11,12 +11,12 @@
 
 Steps of an answer: find the weights, load them (once per process and settings), count the prompt's tokens,
 refuse what does not fit, generate. llama.cpp cannot be interrupted, so Ctrl-C waits for the answer; max_tokens
-bounds that wait. A forked child loads its own: threads do not survive a fork.
+bounds that wait. A forked child loads its own: threads do not survive a fork. It has to end as children of
+multiprocessing do, with os._exit: the library's own clean-up would wait for the parent's threads.
 """
 
 from __future__ import annotations
 
-import ctypes
 import http.client
 import importlib.util
 import json
@@ -285,8 +285,9 @@ def _make_socket_folder() -> Path:
 
 
 def _start_server(key: LoadedKey, socket_path: Path) -> Any:
-    # Idle threads sleep instead of spinning. With one other busy process on two cores, 20 tokens took 110 s with
-    # spinning threads and 0.9 s with sleeping ones. Read once, when the library is loaded.
+    # Threads that wait for each other sleep instead of spinning. On two cores, 20 tokens took 0.3 s with spinning
+    # threads on an idle machine, but 110 s beside one busy process; with sleeping ones 0.7 and 0.9 s. One thread
+    # waits for nobody: 0.5 s. Read once, when the library is loaded; set in the environment, another value stands.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         import xllamacpp
@@ -321,6 +322,7 @@ def _build_settings(xllamacpp: Any, key: LoadedKey, socket_path: Path) -> Any:
 
 
 _loaded_models: dict[LoadedKey, LoadedModel] = {}
+_models_of_parent: list[LoadedModel] = []
 _loading = threading.Lock()
 
 
@@ -330,28 +332,23 @@ def _load_model(key: LoadedKey) -> LoadedModel:
         if key not in _loaded_models:
             _loaded_models[key] = LoadedModel(key)
             # Not atexit, which processes started by multiprocessing do not run.
-            Finalize(None, unload_models, exitpriority=1)
+            Finalize(None, _remove_sockets, exitpriority=1)
         return _loaded_models[key]
 
 
-def unload_models() -> None:
-    """Free the memory of all loaded models and remove their sockets."""
-    with _loading:
-        models = list(_loaded_models.values())
-        _loaded_models.clear()
-    for model in models:
+def _remove_sockets() -> None:
+    """Leave no socket behind. The models are not destroyed: in a forked child llama.cpp aborts at that."""
+    for model in _loaded_models.values():
         model.remove_socket()
 
 
 def _forget_models_of_parent() -> None:
     """Begin anew in a forked child: llama.cpp's threads stayed in the parent.
 
-    Destroying what was inherited would wait for those threads and abort the child ("No such process"), so it is
-    never destroyed; the memory is shared with the parent and costs nothing.
+    What was inherited is put aside and not destroyed, which would wait for those threads for ever.
     """
     global _loading
-    for model in _loaded_models.values():
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(model.server))
+    _models_of_parent.extend(_loaded_models.values())
     _loaded_models.clear()
     _loading = threading.Lock()
 

@@ -101,7 +101,7 @@ def _silence_litellm() -> None:
 
 def complete(call: Call, transport: Transport, *, keep: Callable[[bytes], None]) -> Answer:
     """Return the model's answer. Raises GatewayError where nothing was sent; a failed answer is an Answer."""
-    if "max_tokens" not in call.params:
+    if call.params.get("max_tokens") is None:
         raise GatewayError("bad_params", f"{call.model} has no max_tokens. Set it in the model's settings.")
     if call.model.startswith(embedded.PREFIX):
         return _complete_embedded(call, transport, keep)

@@ -8,6 +8,7 @@ for people: a deny-list, so that a setting added tomorrow cannot be forgotten.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,6 +34,7 @@ PARAMETERS = ("max_tokens", *NUMBER_PARAMETERS, *INTEGER_PARAMETERS, *OTHER_PARA
 TRANSPORT_KEYS = tuple(field.name for field in fields(Transport))
 PRICE_KEYS = ("input_usd_per_million_tokens", "output_usd_per_million_tokens")
 PEOPLE_KEYS = ("label", "description")
+VARIABLE_FORM = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # The fields of Model that are no part of an identity. A test fails for a field that is in neither list.
 NOT_IDENTITY = frozenset({"model_id", "transport", "label", "description", *PRICE_KEYS})
@@ -90,8 +92,8 @@ def _read_model(model_id: str, table: Table) -> Model:
         _read_transport(table),
         label=table.text("label", default=model_id),
         description=table.text("description"),
-        input_usd_per_million_tokens=table.number(PRICE_KEYS[0]),
-        output_usd_per_million_tokens=table.number(PRICE_KEYS[1]),
+        input_usd_per_million_tokens=table.number(PRICE_KEYS[0], low=0),
+        output_usd_per_million_tokens=table.number(PRICE_KEYS[1], low=0),
     )
 
 
@@ -140,7 +142,15 @@ def _read_transport(table: Table) -> Transport:
         if key in ("api_base", "api_key_env"):
             given[key] = table.text(key)
         elif key == "timeout_seconds":
-            given[key] = table.number(key)
+            given[key] = table.number(key, low=1)
         else:
-            given[key] = table.integer(key, default=getattr(Transport(), key))
+            given[key] = table.integer(key, default=getattr(Transport(), key), low=0 if key == "threads" else 1)
+    _check_key_name(given.get("api_key_env"), table)
     return Transport(**{key: value for key, value in given.items() if value is not None})
+
+
+def _check_key_name(name: str | None, table: Table) -> None:
+    """Report what cannot be the name of a variable, without its value: it may be a key, and messages go into logs."""
+    if name is not None and not VARIABLE_FORM.fullmatch(name):
+        expected = "Expected the NAME of an environment variable, such as OPENAI_API_KEY; a key never stands here."
+        table.report("api_key_env", f"api_key_env is no name of a variable. {expected}")

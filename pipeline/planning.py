@@ -241,9 +241,7 @@ class _Planner:
             for replicate in self._replicates(Stage.DRAFT)
         ]
 
-    def _add_children(
-        self, stage: Stage, parents: list[DocumentPlan], combination: Combination
-    ) -> list[DocumentPlan]:
+    def _add_children(self, stage: Stage, parents: list[DocumentPlan], combination: Combination) -> list[DocumentPlan]:
         template = self._templates[stage, combination[f"{stage}_template"]]
         copies = template.mode is Mode.COPY
         model = None if copies else self._models[combination[f"{stage}_model"]]
@@ -302,16 +300,19 @@ def format_task_table(rows: Iterable[DocumentPlan]) -> bytes:
 
 
 def read_task_table(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a task table. Raises TaskTableInvalid if columns are missing or a row is cut."""
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
+    """Return the rows of a task table. Raises TaskTableInvalid if it is no CSV, a column is missing or a row is cut."""
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_bytes().decode(), newline=""))
         missing = [column for column in TABLE_COLUMNS if column not in (reader.fieldnames or [])]
-        if missing:
-            raise TaskTableInvalid(path, problem=f"the columns {', '.join(missing)} are missing.")
         rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TaskTableInvalid(path, problem=f"it is not CSV in UTF-8: {error}. Plan the cohort again.") from error
+    if missing:
+        raise TaskTableInvalid(path, problem=f"the columns {', '.join(missing)} are missing. Plan the cohort again.")
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
-            raise TaskTableInvalid(path, problem=f"line {number} has not {len(TABLE_COLUMNS)} cells.")
+            problem = f"line {number} has not {len(TABLE_COLUMNS)} cells. Plan the cohort again."
+            raise TaskTableInvalid(path, problem=problem)
     return rows
 
 

@@ -2,6 +2,8 @@
 
 Jinja2 runs sandboxed and strict: an undefined variable is an error, the final newline is kept, and
 nothing random is available, so equal inputs give equal prompts. A rendered text is never rendered again.
+
+A template's own newlines become LF, whether its file has LF or CRLF; newlines within variables stay as they are.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from jinja2 import DictLoader, StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import DictLoader, StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 # Part of every identity: raise it when a change of the environment below gives another prompt for the same template.
@@ -34,13 +36,24 @@ class RenderFailed(Exception):
 
 def _make_environment(texts: Mapping[str, str]) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
-        loader=DictLoader(texts), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+        loader=DictLoader(texts),
+        undefined=StrictUndefined,
+        finalize=_check_output,
+        keep_trailing_newline=True,
+        autoescape=False,
     )
     for name in RANDOM_GLOBALS:
         environment.globals.pop(name)
     for name in RANDOM_FILTERS:
         environment.filters.pop(name)
     return environment
+
+
+def _check_output(value: Any) -> Any:
+    """Return what {{ … }} shows. Raises TypeError for an object: it would show its address, new in every run."""
+    if value is None or isinstance(value, str | int | float | list | tuple | dict | Undefined):
+        return value
+    raise TypeError(f"{{{{ … }}}} gives {type(value).__name__}, which is no text. Expected text, such as by |join.")
 
 
 def find_includes(name: str, texts: Mapping[str, str]) -> tuple[list[str], list[TemplateProblem]]:
@@ -77,6 +90,7 @@ def find_undefined(texts: Mapping[str, str], provided: frozenset[str]) -> list[T
     trees = {name: _parse(name, texts)[0] for name in texts}
     known = provided | set(_make_environment({}).globals)
     known |= {node.name for tree in trees.values() for node in tree.find_all(nodes.Name) if node.ctx == "store"}
+    known |= {node.name for tree in trees.values() for node in tree.find_all(nodes.Macro)}
     choices = ", ".join(sorted(provided))
     return [
         TemplateProblem(name, _line_of_name(tree, variable), f"uses {variable!r}. Provided: {choices}.")
@@ -91,7 +105,9 @@ def render_prompt(name: str, texts: Mapping[str, str], variables: Mapping[str, A
         return str(_compile(name, tuple(sorted(texts.items()))).render(variables))
     except TemplateError as error:
         raise RenderFailed(f"template {name}: {error.message}") from error
-    except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError) as error:
+    except (
+        TypeError, ValueError, AttributeError, ArithmeticError, LookupError, RecursionError, MemoryError,
+    ) as error:  # fmt: skip
         raise RenderFailed(f"template {name}: {type(error).__name__}: {error}") from error
 
 
@@ -104,10 +120,22 @@ def _parse(name: str, texts: Mapping[str, str]) -> tuple[nodes.Template, Templat
     environment = _make_environment({})
     try:
         tree = environment.parse(texts[name])
-        environment.compile(tree)  # finds unknown filters and tests
-        return environment.parse(texts[name]), None
+        environment.compile(tree)  # changes the tree
+        tree = environment.parse(texts[name])
     except TemplateSyntaxError as error:
-        return nodes.Template([], lineno=1), TemplateProblem(name, error.lineno, f"{error.message}.")
+        return environment.parse(""), TemplateProblem(name, error.lineno, f"{str(error.message).rstrip('.')}.")
+    return tree, _find_unknown_filter(name, tree, environment)
+
+
+def _find_unknown_filter(
+    name: str, tree: nodes.Template, environment: ImmutableSandboxedEnvironment
+) -> TemplateProblem | None:
+    """Return the first filter or test that does not exist. Jinja2 itself overlooks those within {% if %}."""
+    for node in tree.find_all((nodes.Filter, nodes.Test)):
+        kind, known = ("filter", environment.filters) if isinstance(node, nodes.Filter) else ("test", environment.tests)
+        if node.name not in known:
+            return TemplateProblem(name, node.lineno, f"No {kind} named {node.name!r}.")
+    return None
 
 
 def _list_references(tree: nodes.Template) -> list[tuple[str | None, int]]:

@@ -54,7 +54,7 @@ class JudgeMean(NamedTuple):
 
 @dataclass(frozen=True)
 class RankedDocument:
-    """A document's place in a ranking. `judge_means` has an entry for every judge of the ranking, None if it is silent."""
+    """A document's place in a ranking. `judge_means` has an entry for each of its judges, None for a silent one."""
 
     rank: int
     doc_id: str

@@ -1,9 +1,8 @@
 """Reports: from the documents that a cohort asks for to one HTML page, three CSV files and a plain summary. Pure.
 
 render_report
-├── gather_documents     rows that share a doc_id are one document; only documents with status ok are read
-├── read_scores          what the judges gave
-├── rank_documents       one ranking for each stage and scale (pipeline.rankings)
+├── gather_documents, read_scores    the documents that the rows ask for (pipeline.report_contents)
+├── rank_documents                   one ranking for each stage and scale (pipeline.rankings)
 └── render_page, write_essays_csv, write_evaluations_csv, write_documents_csv, write_summary
 
 Equal rows and equal documents give equal bytes: no time, path or run reaches a report, order is the order of
@@ -19,25 +18,36 @@ import base64
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.rankings import Heatmap, Maker, RankedDocument, Ranking, Scale, Score, draw_heatmap, rank_documents
+from pipeline.rankings import Heatmap, Maker, RankedDocument, Ranking, draw_heatmap, rank_documents
+from pipeline.report_contents import (
+    MISSING,
+    NO_NAME,
+    SHOWN_TEXTS,
+    DocumentSet,
+    ReadableDocument,
+    ReadDocument,
+    Report,
+    ReportedDocument,
+    ReportRow,
+    gather_documents,
+    read_scores,
+)
 from pipeline.spreadsheets import Cell, write_csv
-from pipeline.stages import MADE_STAGES, Mode, Stage, Status
+from pipeline.stages import MADE_STAGES, Stage, Status
 
-MISSING = "missing"  # not a Status: a document that was never tried has none
 OPEN_TEXTS = 5  # documents whose text is open on the page
-SHOWN_TEXTS = 50  # documents whose text is on the page at all; every text is in essays.csv
 SHOWN_RANKS = 25  # lines of a ranking before the rest is folded
 SHOWN_ID_LENGTH = 8
+STATUS_ORDER = (*map(str, Status), MISSING)
 SUMMARY_RANKS = 10  # lines of a ranking in the plain summary
-NO_NAME = "–"
 
 REASON_CODE = re.compile(r"([a-z][a-z0-9_]*)(?::\s*|$)")
 
@@ -46,133 +56,7 @@ REASON_CODE = re.compile(r"([a-z][a-z0-9_]*)(?::\s*|$)")
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb\U000e0000-\U000e007f]")
 CONTROL_PICTURES = 0x2400  # U+2400 pictures U+0000, and so on up to U+001F
 
-Metadata = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class ReportRow:
-    """One row of a task table, and how making its document ended. The columns of documents.csv."""
-
-    stage: str
-    doc_id: str
-    parent_doc_id: str  # empty for drafts
-    task_id: str
-    template_id: str
-    model_id: str
-    combo_id: str
-    replicate: int
-    mode: str
-    status: str  # a Status, or MISSING for a document that is not made yet
-    reason: str  # empty when ok; otherwise "code: sentence", such as "context_overflow: the prompt has …"
-
-
-class ReadableDocument(Protocol):
-    """What a report needs of a document of the store."""
-
-    @property
-    def doc_id(self) -> str: ...
-    @property
-    def stage(self) -> str: ...
-    @property
-    def metadata(self) -> Metadata: ...
-    def read_text(self, name: str) -> str: ...
-
-
-ReadDocument = Callable[[str, str], ReadableDocument]  # (stage, doc_id)
-
-
-@dataclass(frozen=True)
-class ReportedDocument:
-    """A document that a cohort asks for, by one row or by several. `document` is None unless its status is ok."""
-
-    row: ReportRow  # the first of the rows that ask for it
-    task_ids: tuple[str, ...]
-    document: ReadableDocument | None
-
-    @property
-    def doc_id(self) -> str:
-        """Its doc_id."""
-        return self.row.doc_id
-
-    @property
-    def metadata(self) -> Metadata:
-        """What its metadata.json says; empty if it is not made."""
-        return self.document.metadata if self.document else {}
-
-    @property
-    def maker(self) -> Maker:
-        """Its template and model. A document in mode copy had no model, and may have no template."""
-        return Maker(self.row.template_id or NO_NAME, self.row.model_id or self.row.mode)
-
-    @property
-    def concepts(self) -> Sequence[Mapping[str, Any]]:
-        """The concepts of a draft, in the order in which its prompt names them."""
-        return self.metadata.get("concepts") or ()
-
-    @property
-    def score(self) -> Mapping[str, Any] | None:
-        """The score of an evaluation: {value, scale, strategy, line}."""
-        return self.metadata.get("score")
-
-    def find_text(self, name: str) -> str | None:
-        """Return a file's text, or None if a document of its mode has no such file."""
-        if self.document is None:
-            return None
-        files = self.metadata.get("files")
-        has_file = name in files if files is not None else name == "parsed.txt" or self.row.mode != Mode.COPY
-        return self.document.read_text(name) if has_file else None
-
-
-@dataclass(frozen=True)
-class DocumentSet:
-    """The documents of a report, in the order of the rows."""
-
-    documents: tuple[ReportedDocument, ...]
-
-    @cached_property
-    def by_doc_id(self) -> dict[str, ReportedDocument]:
-        """Every document by its doc_id."""
-        return {document.doc_id: document for document in self.documents}
-
-    @cached_property
-    def evaluations_by_target(self) -> dict[str, list[ReportedDocument]]:
-        """The evaluations with status ok, by the doc_id of the document that they judge."""
-        evaluations: dict[str, list[ReportedDocument]] = {}
-        for document in self.of_stage(Stage.EVALUATION):
-            if document.document:
-                evaluations.setdefault(document.row.parent_doc_id, []).append(document)
-        return evaluations
-
-    def of_stage(self, stage: str) -> list[ReportedDocument]:
-        """Return the documents of a stage."""
-        return [document for document in self.documents if document.row.stage == stage]
-
-    def find(self, doc_id: str) -> ReportedDocument | None:
-        """Return a document, or None if no row asks for it."""
-        return self.by_doc_id.get(doc_id)
-
-    def find_draft(self, doc_id: str) -> ReportedDocument | None:
-        """Return the draft at the root of a draft, essay or evaluation; None if no row asks for it."""
-        document = self.find(doc_id)
-        while document and document.row.stage != Stage.DRAFT:
-            document = self.find(document.row.parent_doc_id)
-        return document
-
-    def name_concepts(self, doc_id: str) -> str:
-        """Return the names of the concepts behind a document, or the name of their combo if the draft is not made."""
-        draft = self.find_draft(doc_id)
-        if draft and draft.concepts:
-            return " + ".join(str(concept["name"]) for concept in draft.concepts)
-        document = draft or self.find(doc_id)
-        return document.row.combo_id if document else NO_NAME
-
-    def stage_of(self, doc_id: str, *, evaluation: ReportedDocument) -> str:
-        """Return the stage of the document that an evaluation judges, also if no row asks for that document."""
-        target = self.find(doc_id)
-        if target:
-            return target.row.stage
-        parents = evaluation.metadata.get("parents") or [{"stage": Stage.ESSAY}]
-        return str(parents[0]["stage"])
+__all__ = ["ReadDocument", "ReadableDocument", "ReportRow", "render_report"]
 
 
 class StageSummary(NamedTuple):
@@ -223,62 +107,6 @@ class FullText(NamedTuple):
     judgements: tuple[Judgement, ...]
 
 
-@dataclass(frozen=True)
-class Report:
-    """All that the page, the CSV files and the summary are written from."""
-
-    title: str
-    documents: DocumentSet
-    rankings: Sequence[Ranking]
-
-    @cached_property
-    def places_by_doc_id(self) -> dict[str, list[tuple[Ranking, RankedDocument]]]:
-        """Where each scored document stands: one place for each scale."""
-        places: dict[str, list[tuple[Ranking, RankedDocument]]] = {}
-        for ranking in self.rankings:
-            for ranked in ranking.documents:
-                places.setdefault(ranked.doc_id, []).append((ranking, ranked))
-        return places
-
-    @cached_property
-    def target_stage(self) -> str:
-        """The stage that readers come for: what is ranked first; else essays, or drafts where none are asked for."""
-        if self.rankings:
-            return self.rankings[0].stage
-        return Stage.ESSAY if self.documents.of_stage(Stage.ESSAY) else Stage.DRAFT
-
-    @cached_property
-    def reading_order(self) -> list[ReportedDocument]:
-        """The made documents worth reading, each once: by rank in the first ranking, then the others, then unscored."""
-        unscored = [document.doc_id for document in self.documents.of_stage(self.target_stage)]
-        found = [self.documents.find(doc_id) for doc_id in dict.fromkeys([*self.places_by_doc_id, *unscored])]
-        return [document for document in found if document and document.document]
-
-    @cached_property
-    def shown_ids(self) -> set[str]:
-        """The documents whose text is on the page."""
-        return {document.doc_id for document in self.reading_order[:SHOWN_TEXTS]}
-
-    @property
-    def judges(self) -> list[Maker]:
-        """All judges that gave a score, each once."""
-        return list(dict.fromkeys(summary.judge for ranking in self.rankings for summary in ranking.judges))
-
-    @property
-    def made_count(self) -> int:
-        """How many documents have status ok."""
-        return sum(document.document is not None for document in self.documents.documents)
-
-    @property
-    def hidden_count(self) -> int:
-        """How many texts are in essays.csv only."""
-        return max(0, len(self.reading_order) - SHOWN_TEXTS)
-
-    def count_scored(self, stage: str) -> int:
-        """Return how many documents of a stage have a score."""
-        return len({ranked.doc_id for ranking in self.rankings if ranking.stage == stage for ranked in ranking.documents})
-
-
 def render_report(title: str, rows: Sequence[ReportRow], read_document: ReadDocument) -> dict[str, bytes]:
     """Return the files of a report: {"extras/report.html": …, "extras/essays.csv": …, …, "parsed.txt": …}.
 
@@ -293,33 +121,6 @@ def render_report(title: str, rows: Sequence[ReportRow], read_document: ReadDocu
         "extras/documents.csv": write_documents_csv(rows, documents),
         "parsed.txt": write_summary(report),
     }
-
-
-def gather_documents(rows: Sequence[ReportRow], read_document: ReadDocument) -> DocumentSet:
-    """Return each document once, with the task_ids of all rows that ask for it."""
-    rows_by_doc_id: dict[str, list[ReportRow]] = {}
-    for row in rows:
-        rows_by_doc_id.setdefault(row.doc_id, []).append(row)
-    return DocumentSet(
-        tuple(
-            ReportedDocument(
-                same[0],
-                tuple(dict.fromkeys(row.task_id for row in same)),
-                read_document(same[0].stage, doc_id) if same[0].status == Status.OK else None,
-            )
-            for doc_id, same in rows_by_doc_id.items()
-        )
-    )
-
-
-def read_scores(documents: DocumentSet) -> Iterator[Score]:
-    """Yield the score of every evaluation that has one, in the order of the rows."""
-    for target_id, evaluations in documents.evaluations_by_target.items():
-        for evaluation in evaluations:
-            if evaluation.score:
-                stage = documents.stage_of(target_id, evaluation=evaluation)
-                scale = Scale(*map(float, evaluation.score["scale"]))
-                yield Score(stage, target_id, evaluation.maker, scale, float(evaluation.score["value"]))
 
 
 # What the page shows
@@ -352,8 +153,7 @@ def group_problems(documents: DocumentSet) -> list[Problem]:
         if document.row.status != Status.OK:
             code, detail = split_reason(document.row.reason)
             groups.setdefault((document.row.status, code), []).append((document, detail))
-    order = [*Status, MISSING]
-    found = sorted(groups.items(), key=lambda group: (order.index(group[0][0]), -len(group[1])))
+    found = sorted(groups.items(), key=lambda group: (STATUS_ORDER.index(group[0][0]), -len(group[1])))
     return [_describe_problem(status, code, members) for (status, code), members in found]
 
 
@@ -497,19 +297,21 @@ def count_things(count: int, noun: str) -> str:
 def _list_statuses(documents: DocumentSet) -> list[str]:
     """Return the statuses that occur, in their fixed order, with MISSING last."""
     found = {document.row.status for document in documents.documents}
-    return [status for status in [*map(str, Status), MISSING] if status in found]
+    return [status for status in STATUS_ORDER if status in found]
 
 
 # The CSV files
 
 ESSAYS_HEADER = (
-    "stage", "doc_id", "parent_doc_id", "task_ids", "scale_low", "scale_high", "rank", "mean_score", "judges",
-    "evaluations", "combo_id", "concepts", "template_id", "model_id", "draft_template_id", "draft_model_id", "replicate",
-    "mode", "parsed_text",
+    "stage", "doc_id", "parent_doc_id", "task_ids",
+    "scale_low", "scale_high", "rank", "mean_score", "judges", "evaluations",
+    "combo_id", "concepts", "template_id", "model_id", "draft_template_id", "draft_model_id", "replicate", "mode",
+    "parsed_text",
 )  # fmt: skip
 EVALUATIONS_HEADER = (
-    "doc_id", "parent_stage", "parent_doc_id", "task_ids", "template_id", "model_id", "replicate", "score", "scale_low",
-    "scale_high", "score_line", "combo_id", "essay_template_id", "essay_model_id", "draft_template_id", "draft_model_id",
+    "doc_id", "parent_stage", "parent_doc_id", "task_ids", "template_id", "model_id", "replicate",
+    "score", "scale_low", "scale_high", "score_line",
+    "combo_id", "essay_template_id", "essay_model_id", "draft_template_id", "draft_model_id",
 )  # fmt: skip
 ROW_COLUMNS = tuple(column.name for column in fields(ReportRow))
 COUNT_COLUMNS = ("finish_reason", "prompt_tokens", "completion_tokens", "total_tokens", "max_tokens", "call_id")
@@ -524,11 +326,17 @@ def write_essays_csv(report: Report) -> bytes:
 def _list_essay_lines(report: Report) -> Iterator[list[Cell]]:
     for document in report.reading_order:
         text = document.find_text("parsed.txt")
-        for ranking, ranked in report.places_by_doc_id.get(document.doc_id) or [(None, None)]:
-            place: list[Cell] = [None] * 6
-            if ranking and ranked:
-                place = [*ranking.scale, ranked.rank, ranked.mean, ranked.judge_count, ranked.evaluation_count]
+        for place in _list_places(report, document.doc_id):
             yield [*_name_document(document), *place, *_name_lineage(report.documents, document), text]
+
+
+def _list_places(report: Report, doc_id: str) -> list[list[Cell]]:
+    """Return the place on each scale; one empty place for a document without a score."""
+    places = report.places_by_doc_id.get(doc_id, [])
+    return [
+        [*ranking.scale, ranked.rank, ranked.mean, ranked.judge_count, ranked.evaluation_count]
+        for ranking, ranked in places
+    ] or [[None] * 6]
 
 
 def _name_document(document: ReportedDocument) -> list[Cell]:
@@ -557,11 +365,9 @@ def _list_evaluation_cells(documents: DocumentSet, evaluation: ReportedDocument)
     target, draft = documents.find(row.parent_doc_id), documents.find_draft(row.parent_doc_id)
     essay = target if target and target.row.stage == Stage.ESSAY else None
     makers = [name for maker in (essay, draft) for name in _name_maker(maker)]
-    names = [row.template_id, row.model_id, row.replicate]
     task_ids = TASK_ID_SEPARATOR.join(evaluation.task_ids)
-    return [
-        row.doc_id, stage, row.parent_doc_id, task_ids, *names, value, low, high, score.get("line"), row.combo_id, *makers,
-    ]  # fmt: skip
+    names: list[Cell] = [row.doc_id, stage, row.parent_doc_id, task_ids, row.template_id, row.model_id, row.replicate]
+    return [*names, value, low, high, score.get("line"), row.combo_id, *makers]
 
 
 def _name_maker(document: ReportedDocument | None) -> list[Cell]:
@@ -604,9 +410,8 @@ def describe_progress(report: Report) -> str:
 
 
 def _summarize_stage_line(summary: StageSummary) -> str:
-    counts = ", ".join(
-        f"{summary.count_by_status[status]:,} {status}" for status in [*Status, MISSING] if summary.count_by_status[status]
-    )
+    found = [status for status in STATUS_ORDER if summary.count_by_status[status]]
+    counts = ", ".join(f"{summary.count_by_status[status]:,} {status}" for status in found)
     return f"{summary.stage}: {summary.planned:,} planned, {counts}"
 
 
@@ -616,7 +421,8 @@ def _summarize_ranking(documents: DocumentSet, ranking: Ranking) -> list[str]:
     for ranked in ranking.documents[:SUMMARY_RANKS]:
         document = documents.find(ranked.doc_id)
         makers = " x ".join(document.maker) if document else NO_NAME
-        lines.append(f"{ranked.rank}. {ranked.mean:.2f}  {ranked.doc_id}  {documents.name_concepts(ranked.doc_id)}  {makers}")
+        concepts = documents.name_concepts(ranked.doc_id)
+        lines.append(f"{ranked.rank}. {ranked.mean:.2f}  {ranked.doc_id}  {concepts}  {makers}")
     rest = len(ranking.documents) - len(lines)
     return [heading, *lines, *([f"and {rest:,} more"] if rest else [])]
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipeline.parsers import PARSERS
 from pipeline.prompts import RENDERING_VERSION, find_includes, find_undefined
 from pipeline.scores import Scale
 from pipeline.stages import MADE_STAGES, STAGE_RULES, Mode, Stage
-from pipeline.toml_file import Table, TomlFile, check_config_id, suggest
+from pipeline.toml_file import Table, TomlFile, check_config_id, is_finite_number, suggest
 from store.errors import ValueNotEncodable
 from store.identity import encode_canonically, hash_bytes
 
@@ -76,7 +77,7 @@ def load_templates(config_root: Path, problems: list[Problem]) -> dict[tuple[Sta
 
 def _read_stage_texts(folder: Path, stage: Stage, problems: list[Problem]) -> dict[str, str]:
     """Return {file name: text} of a stage's templates and fragments."""
-    paths = sorted(path for path in folder.glob("*") if path.is_file() and path.suffix != ".json")
+    paths = sorted(path for path in folder.glob("[!.]*") if path.is_file() and path.suffix != ".json")
     return {path.name: read_text_file(path, f"templates/{stage}/{path.name}", problems) for path in paths}
 
 
@@ -86,7 +87,7 @@ def _read_template(
     table.check_keys(KEYS)
     mode = Mode(table.choice("mode", tuple(Mode), default=Mode.LLM))
     if mode is Mode.COPY and stage is not Stage.ESSAY:
-        table.report("mode", f"mode is 'copy' in a {stage} template. Expected 'llm': only an essay can copy its draft.")
+        table.report("mode", f"mode is 'copy' in a template of stage {stage}. Expected 'llm': only an essay can copy its draft.")
     parser = _read_parser(stage, table)
     return Template(
         stage,
@@ -119,7 +120,7 @@ def _read_scale(stage: Stage, table: Table) -> Scale | None:
         return Scale(0.0, 10.0) if gives_score else None
     value = table.data["scale"]
     if not gives_score:
-        table.report("scale", f"a {stage} has no score. Expected no scale: it belongs to evaluation templates.")
+        table.report("scale", f"stage {stage} has no score. Expected no scale: it belongs to evaluation templates.")
         return None
     if not _is_scale(value):
         table.report("scale", f"scale is {value!r}. Expected [lowest, highest], such as [0, 10].")
@@ -128,7 +129,7 @@ def _read_scale(stage: Stage, table: Table) -> Scale | None:
 
 
 def _is_scale(value: Any) -> bool:
-    numbers = isinstance(value, list) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in value)
+    numbers = isinstance(value, list) and all(is_finite_number(number) for number in value)
     return numbers and len(value) == 2 and value[0] < value[1]
 
 
@@ -141,7 +142,7 @@ def _read_schema(folder: Path, table: Table) -> dict[str, Any] | None:
         table.report("response_schema", f"no file {name!r} beside the template. {suggest(name, known)}")
         return None
     try:
-        schema = json.loads((folder / name).read_bytes())
+        schema = json.loads(unicodedata.normalize("NFC", (folder / name).read_bytes().decode("utf-8-sig")))
         encode_canonically(schema)
     except (ValueError, ValueNotEncodable) as error:
         table.report("response_schema", f"{name} is not a JSON Schema: {error}")

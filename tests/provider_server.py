@@ -83,7 +83,9 @@ class ProviderServer:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -110,7 +112,7 @@ def _make_handler(provider: ProviderServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(reply.body)
             self.close_connection = reply.missing_bytes > 0
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *_: Any) -> None:
             """Say nothing: the test has the requests."""
 
     return Handler

@@ -272,15 +272,27 @@ def test_the_inputs_of_a_call_are_its_five_fields_as_plain_json() -> None:
 
 def test_the_order_of_a_schema_follows_from_its_content() -> None:
     score, reason = {"type": "integer"}, {"type": "string", "maxLength": 9}
-    first = {"type": "object", "properties": {"score": score, "note": {}, "reason": reason}, "required": ["reason", "score"]}
-    second = {"required": ["reason", "score"], "properties": {"reason": reason, "note": {}, "score": score}, "type": "object"}
+    first = {
+        "type": "object",
+        "properties": {"score": score, "note": {}, "reason": reason},
+        "required": ["reason", "score"],
+    }
+    second = {
+        "required": ["reason", "score"],
+        "properties": {"reason": reason, "note": {}, "score": score},
+        "type": "object",
+    }
 
     assert json.dumps(order_schema(first)) == json.dumps(order_schema(second))
     assert list(order_schema(first)["properties"]) == ["reason", "score", "note"]
 
 
 def test_only_the_order_of_a_schema_changes() -> None:
-    item = {"type": "object", "properties": {"properties": {"enum": ["z", "a"]}, "a": {}}, "required": ["properties", "x"]}
+    item = {
+        "type": "object",
+        "properties": {"properties": {"enum": ["z", "a"]}, "a": {}},
+        "required": ["properties", "x"],
+    }
     schema = {"type": "array", "items": item, "minItems": 1}
 
     assert order_schema(schema) == schema
