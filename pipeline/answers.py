@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from pipeline.errors import GatewayError
+from store.identity import hash_bytes
 
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 AnswerStatus = Literal["ok", "truncated", "gen_error"]
@@ -32,7 +33,7 @@ class Call:
     replicate: int
 
     def as_inputs(self) -> dict[str, Any]:
-        """Return the five fields as plain JSON: what call_id hashes and request.json holds."""
+        """Return the five fields as plain JSON, as request.json holds them."""
         return {
             "messages": [dict(message) for message in self.messages],
             "model": self.model,
@@ -41,13 +42,24 @@ class Call:
             "replicate": self.replicate,
         }
 
+    def as_identity(self) -> dict[str, Any]:
+        """Return what call_id hashes: the five fields, each message's text by the hash of its bytes.
+
+        Two prompts that differ in Unicode form only are two calls: a model may tell them apart.
+        """
+        messages = [
+            {**message, "content": hash_bytes(message["content"].encode(errors="surrogatepass"))}
+            for message in self.messages
+        ]
+        return {**self.as_inputs(), "messages": messages}
+
 
 @dataclass(frozen=True)
 class Transport:
     """How a model is reached. Nothing here is part of an identity: none of it may change what is written.
 
     `context_tokens`, `threads` and `slots` are for models that run inside this process: the longest prompt and
-    answer together, the CPU threads (0 = all cores), and how many calls they answer at a time.
+    answer together, the CPU threads (0 = half of the cores), and how many calls they answer at a time.
     """
 
     api_base: str | None = None

@@ -1,15 +1,16 @@
 """Building a cohort from the command line: Luigi schedules, a display shows how far it is.
 
-    build_cohort
-        write task tables           before anything runs
-        luigi.build(Cohort)         makes what is missing
-        check completeness          by looking, whatever Luigi says
-        make_report                 also of an incomplete cohort: then it says what is missing, and why
+build_cohort
+    write task tables           before anything runs
+    luigi.build(Cohort)         makes what is missing
+    check completeness          by looking, whatever Luigi says
+    make_report                 also of an incomplete cohort: then it says what is missing, and why
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from pipeline.errors import DocumentFailed
 from pipeline.making import Ask
 from pipeline.planning import DocumentPlan
 from pipeline.report_document import REPORT_PAGE, make_report
-from pipeline.settings import SECTION
+from pipeline.settings import Roots
 from pipeline.stages import Stage, Status
 from pipeline.tasks import TASKS, Cohort, DocumentTask, find_workspace
 from pipeline.workspace import Workspace
@@ -88,12 +89,12 @@ class _CountingAsk:
         return self._ask(*arguments, **options)
 
 
-def build_cohort(roots_text: tuple[str, str], cohort: str, *, allow_missing: bool, display: Display) -> BuildResult:
-    """Make what is missing of a cohort, and its report. `roots_text` are the data and the config folder.
+def build_cohort(roots: Roots, cohort: str, *, allow_missing: bool, display: Display) -> BuildResult:
+    """Make what is missing of a cohort, and its report.
 
     Raises PipelineError or StoreError if nothing could be started, or a document is damaged.
     """
-    _configure_luigi(*roots_text)
+    _configure_luigi(str(roots.data), str(roots.config))
     workspace = find_workspace()
     ask = _CountingAsk(workspace.maker.ask)
     workspace.maker = replace(workspace.maker, ask=ask)
@@ -183,10 +184,9 @@ def _follow_tasks(workspace: Workspace, result: BuildResult, display: Display) -
 
 
 def _configure_luigi(data_root: str, config_root: str) -> None:
-    """Hand the folders to the tasks, and keep Luigi from printing over the display."""
+    """Hand the folders to the tasks, also those of child processes, and keep Luigi from printing over the display."""
+    os.environ["DAYBOOK_DATA_ROOT"], os.environ["DAYBOOK_CONFIG_ROOT"] = data_root, config_root
     config = luigi.configuration.get_config()
-    config.set(SECTION, "data_root", data_root)
-    config.set(SECTION, "config_root", config_root)
     config.set("core", "no_configure_logging", "true")
     config.set("core", "autoload_range", "false")
     config.set("worker", "check_complete_on_run", "true")

@@ -95,9 +95,8 @@ def _build(arguments: argparse.Namespace) -> int:
     from pipeline.building import build_cohort  # brings Luigi with it
     from pipeline.displays import choose_display
 
-    roots = _roots(arguments)
     result = build_cohort(
-        (str(roots.data), str(roots.config)),
+        _roots(arguments),
         arguments.cohort,
         allow_missing=arguments.allow_missing,
         display=choose_display(quiet=arguments.json),
@@ -185,7 +184,7 @@ def _add_parse(commands: Any) -> None:
     parser = _add_command(commands, "parse", _parse, "run a parser on texts, to try it")
     parser.add_argument("parser", help=", ".join(PARSERS))
     parser.add_argument("files", nargs="+", metavar="FILE", help="texts, as a model would answer; - for standard input")
-    parser.add_argument("--scale", metavar="LOW-HIGH", help="the lowest and highest score, such as 0-10")
+    parser.add_argument("--scale", metavar="LOW-HIGH", default="0-10", help="lowest and highest score; default 0-10")
     parser.add_argument("--min-lines", type=int, default=0, metavar="N", help="fewest non-empty lines that will do")
 
 

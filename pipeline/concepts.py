@@ -1,7 +1,7 @@
 """Concepts: ideas with a description at one or more levels of detail.
 
-    config/concepts.csv                        concept_id,name
-    config/concepts/<level>/<concept_id>.txt   level = sentence | paragraph | article
+config/concepts.csv                        concept_id,name
+config/concepts/<level>/<concept_id>.txt   level = sentence | paragraph | article
 """
 
 from __future__ import annotations

@@ -127,8 +127,14 @@ def _describe_missing_weights(model_name: str, path: Path) -> str:
 
 
 def _count_threads(threads: int) -> int:
-    if threads:
-        return threads
+    """Return how many threads write: half of the cores if the settings leave it open.
+
+    They wait for each other at every step, so one that shares its core holds up all the others.
+    """
+    return threads or max(1, _count_cores() // 2)
+
+
+def _count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -308,7 +314,9 @@ def _build_settings(xllamacpp: Any, key: LoadedKey, socket_path: Path) -> Any:
     settings.hostnames = [str(socket_path)]
     settings.n_ctx = key.context_tokens * key.slots  # shared out among the slots
     settings.n_parallel = key.slots
-    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = key.threads
+    settings.cpuparams.n_threads = key.threads
+    # Reading a prompt has long steps and few of them: there, all cores are worth having.
+    settings.cpuparams_batch.n_threads = max(key.threads, _count_cores())
     settings.fit_params = False  # it would shrink the context to what the machine has room for today
     # The three that make an answer independent of what was asked before or is asked at the same time. With flash
     # attention, 3 of 24 texts changed when four slots worked at once; without it, none of 80 with up to eight.

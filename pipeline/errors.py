@@ -55,18 +55,19 @@ class GatewayError(PipelineError):
     def __init__(self, reason: str, detail: str, *, http_status: int | None = None) -> None:
         self.reason, self.detail, self.http_status = reason, detail, http_status
         super().__init__(f"{reason}: {detail}")
+
+
 class UnknownName(PipelineError):
     """A name that nothing goes by. The message lists the nearest or all known names."""
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
-        choices = ', '.join(self.known) or 'none'
-        super().__init__(f'Unknown {kind} {name!r}. Known: {choices}.')
+        choices = ", ".join(self.known) or "none"
+        super().__init__(f"Unknown {kind} {name!r}. Known: {choices}.")
 
 
 class InputInvalid(PipelineError):
     """A value from a command line or a file is not usable; the message says what was expected."""
-
 
 
 class ConfigInvalid(PipelineError):

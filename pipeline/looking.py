@@ -70,7 +70,7 @@ def _estimate_call(workspace: Workspace, plan: DocumentPlan) -> CallEstimate | N
         prompt = render(plan, read_parent(workspace.data, plan))
     except (StoreError, RenderFailed):
         return CallEstimate(_guess_prompt_tokens(plan), completion_tokens)
-    if workspace.data.calls.find_answer(call_id_of(build_call(plan, prompt).as_inputs())):
+    if workspace.data.calls.find_answer(call_id_of(build_call(plan, prompt).as_identity())):
         return None
     return CallEstimate(len(prompt) // CHARACTERS_PER_TOKEN, completion_tokens)
 
@@ -137,8 +137,11 @@ def find_document(workspace: Workspace, prefix: str) -> Document:
     Raises UnknownName if there is none, InputInvalid if there are several.
     """
     stage, _, start = prefix.rpartition("/")
-    if not start or set(start) - PREFIX_CHARACTERS:
-        raise InputInvalid(f"{prefix!r} is not the start of a doc_id. Expected some of its characters: 0-9 and a-z.")
+    if not start or set(start) - PREFIX_CHARACTERS or (stage and stage not in tuple(Stage)):
+        raise InputInvalid(
+            f"{prefix!r} is not the start of a doc_id. Expected some of its characters (0-9 and a-z), "
+            "after a stage or alone: essay/7k3f or 7k3f."
+        )
     found = [(s, doc_id) for s, doc_id in workspace.data.documents.find_ids(start) if stage in ("", s)]
     if len(found) == 1:
         return workspace.data.documents.read(*found[0])
@@ -206,7 +209,9 @@ def _read_failed_texts(workspace: Workspace, plan: DocumentPlan) -> dict[str, st
         prompt = render(plan, read_parent(workspace.data, plan))
     except (StoreError, RenderFailed):
         return {}
-    attempts = workspace.data.calls.list_attempts(call_id_of(build_call(plan, prompt).as_inputs())) if plan.model else []
+    attempts = (
+        workspace.data.calls.list_attempts(call_id_of(build_call(plan, prompt).as_identity())) if plan.model else []
+    )
     answers = [str(attempt.outcome["text"]) for attempt in attempts if attempt.outcome and attempt.outcome.get("text")]
     return {"prompt.txt": prompt, **({"raw.txt": answers[-1]} if answers else {})}
 

@@ -199,7 +199,7 @@ def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str) -> Attempt:
     Raises DocumentFailed if the answer is truncated (it is kept, and not asked for again) or did not come.
     """
     call = build_call(plan, prompt)
-    call_id = call_id_of(call.as_inputs())
+    call_id = call_id_of(call.as_identity())
     attempts = _salvage_attempts(maker, call_id)
     paid = [attempt for attempt in attempts if attempt.status in (Status.OK, Status.TRUNCATED)]
     # The first good answer, so that a document made again is the same; a truncated one only if there is no other.
@@ -390,7 +390,7 @@ def diagnose(data: DataRoot, plan: DocumentPlan) -> Diagnosis:
         return Diagnosis(Status.GEN_ERROR, f"template_error: {error}")
     except DocumentMissing as error:
         return Diagnosis(Status.SKIPPED, str(error))
-    attempts = data.calls.list_attempts(call_id_of(build_call(plan, prompt).as_inputs()))
+    attempts = data.calls.list_attempts(call_id_of(build_call(plan, prompt).as_identity()))
     return _diagnose_attempts(plan, attempts)
 
 
@@ -426,5 +426,3 @@ def _diagnose_attempts(plan: DocumentPlan, attempts: list[Attempt]) -> Diagnosis
     except DocumentFailed as error:
         return Diagnosis(Status.PARSE_ERROR, error.reason, run_id)
     return Diagnosis(None, "", run_id)  # answered, and not committed yet
-
-

@@ -86,7 +86,9 @@ def format_status(status: Json) -> str:
         rows = [[stage, *(f"{c[word]:,}" for word in ["documents", *used])] for stage, c in cohort["stages"].items()]
         lines.append(f"{cohort['cohort']}: {'complete' if cohort['complete'] else 'not complete'}")
         lines += ["  " + line for line in format_columns([["stage", "documents", *used], *rows])]
-        lines += [f"  {f['status']}: {f['stage']} {f['doc_id']} {f['task_id']}: {f['reason']}" for f in cohort["failures"]]
+        lines += [
+            f"  {f['status']}: {f['stage']} {f['doc_id']} {f['task_id']}: {f['reason']}" for f in cohort["failures"]
+        ]
         if cohort["report"]:
             lines.append(f"  report: {cohort['report']['page']}")
     counts = ", ".join(f"{count:,} {stage}" for stage, count in status["documents"].items())

@@ -50,7 +50,9 @@ class daybook(luigi.Config):  # type: ignore[misc]  # noqa: N801  the class name
 def find_workspace() -> Workspace:
     """Return the workspace of this process's settings; the same one each time."""
     settings = daybook()
-    return _open_workspace(find_roots(_unless_from_file(settings, "data_root"), _unless_from_file(settings, "config_root")))
+    return _open_workspace(
+        find_roots(_unless_from_file(settings, "data_root"), _unless_from_file(settings, "config_root"))
+    )
 
 
 def _unless_from_file(settings: daybook, key: str) -> str | None:

@@ -1,7 +1,7 @@
 """Templates: Jinja2 texts with their settings, and the fragments that they include.
 
-    config/templates.toml                        [<stage>.<template_id>]  parser, mode, min_lines, scale, …
-    config/templates/<stage>/<template_id>.txt   a file without a table is a fragment for includes
+config/templates.toml                        [<stage>.<template_id>]  parser, mode, min_lines, scale, …
+config/templates/<stage>/<template_id>.txt   a file without a table is a fragment for includes
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _read_template(
     table.check_keys(KEYS)
     mode = Mode(table.choice("mode", tuple(Mode), default=Mode.LLM))
     if mode is Mode.COPY and stage is not Stage.ESSAY:
-        table.report("mode", f"mode is 'copy' in a template of stage {stage}. Expected 'llm': only an essay can copy its draft.")
+        table.report("mode", f"mode is 'copy' in stage {stage}. Expected 'llm': only an essay can copy its draft.")
     parser = _read_parser(stage, table)
     return Template(
         stage,

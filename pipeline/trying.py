@@ -7,25 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ParseError
-from pipeline.parsers import parse_reply
+from pipeline.errors import ParseError, UnknownName
+from pipeline.parsers import PARSERS, parse_reply
 from pipeline.scores import Scale
 from pipeline.stages import Status
 
 STANDARD_INPUT = "-"
 
 
-def try_parser(parser: str, files: Sequence[str], *, scale: str | None, min_lines: int) -> list[dict[str, Any]]:
+def try_parser(parser: str, files: Sequence[str], *, scale: str, min_lines: int) -> list[dict[str, Any]]:
     """Return one object a file: file, status, parsed, score, reason, and where the score was found.
 
     A file that cannot be read has status gen_error; the others are parsed all the same. Raises UnknownName
     or InputInvalid if the parser or the scale is no such thing.
     """
-    parsed_scale = None if scale is None else Scale.parse(scale)
+    if parser not in PARSERS:
+        raise UnknownName("parser", parser, list(PARSERS))
+    parsed_scale = Scale.parse(scale)
     return [_try_file(parser, file, parsed_scale, min_lines) for file in files]
 
 
-def _try_file(parser: str, file: str, scale: Scale | None, min_lines: int) -> dict[str, Any]:
+def _try_file(parser: str, file: str, scale: Scale, min_lines: int) -> dict[str, Any]:
     result: dict[str, Any] = {"file": file, "status": Status.OK, "parsed": None, "score": None, "reason": None}
     try:
         content = sys.stdin.buffer.read() if file == STANDARD_INPUT else Path(file).read_bytes()

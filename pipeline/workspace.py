@@ -135,5 +135,3 @@ class Workspace:
         if diagnosis.status is Status.SKIPPED and plan.parent is not None:
             return self.is_settled(plan.parent)
         return diagnosis.status is not None
-
-

@@ -1,6 +1,6 @@
 """The data folder: where documents, calls and texts lie, on one filesystem.
 
-    data/docs/  data/calls/  data/texts/  data/tasks/  data/quarantine/  data/.tmp/
+data/docs/  data/calls/  data/texts/  data/tasks/  data/quarantine/  data/.tmp/
 """
 
 from __future__ import annotations

@@ -21,7 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from store.durable import commit_folder, create_folder, create_staging_folder, create_temporary_folder, unique_path, write_new_file
+from store.durable import (
+    commit_folder,
+    create_folder,
+    create_staging_folder,
+    create_temporary_folder,
+    unique_path,
+    write_new_file,
+)
 from store.errors import (
     DigestCollision,
     DocumentCorrupt,
@@ -34,8 +41,6 @@ from store.identity import ID_FORM, check_file_name, check_id, check_stage, enco
 
 METADATA_FILE = "metadata.json"
 METADATA_SCHEMA = 1
-
-
 
 
 @dataclass(frozen=True)
@@ -232,9 +237,7 @@ def _read_metadata(stage: str, doc_id: str, folder: Path) -> dict[str, Any]:
     try:
         metadata = json.loads(content)
     except ValueError as error:
-        raise DocumentInvalid(
-            stage, doc_id, problem=f"{METADATA_FILE} is not JSON: {error}", folder=folder
-        ) from error
+        raise DocumentInvalid(stage, doc_id, problem=f"{METADATA_FILE} is not JSON: {error}", folder=folder) from error
     problem = _find_metadata_problem(metadata, stage, doc_id)
     if problem:
         raise DocumentInvalid(stage, doc_id, problem=f"{METADATA_FILE} {problem}", folder=folder)

@@ -21,6 +21,7 @@ LAYERS = [
     ["pipeline.making"],
     ["pipeline.planning"],
     ["pipeline.configuration", "pipeline.adopt", "pipeline.trying", "pipeline.reports"],
+    ["pipeline.report_contents"],
     ["pipeline.cohorts", "pipeline.templates", "pipeline.models", "pipeline.concepts", "pipeline.rules"],
     ["pipeline.toml_file", "pipeline.prompts", "pipeline.gateway", "pipeline.parsers", "pipeline.rankings"],
     ["pipeline.litellm_client", "pipeline.spreadsheets", "pipeline.printing", "pipeline.settings"],
@@ -90,9 +91,7 @@ def test_there_is_no_import_cycle():
 
 @pytest.mark.parametrize("package", ONLY_IN)
 def test_a_dependency_is_imported_where_it_belongs_and_nowhere_else(package):
-    users = {
-        name_of(path) for path in MODULES if any(name.split(".")[0] == package for name in list_imports(path))
-    }
+    users = {name_of(path) for path in MODULES if any(name.split(".")[0] == package for name in list_imports(path))}
 
     assert users == ONLY_IN[package]
 

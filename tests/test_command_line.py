@@ -161,9 +161,7 @@ def test_one_document_can_be_built_alone_with_what_it_needs(folder):
 def test_a_document_that_nothing_plans_is_an_error(folder):
     run(folder, "daybook", "plan", COHORT)
 
-    result = run(
-        folder, "luigi", "--module", "pipeline", "Draft", "--doc-id", "0" * 16, "--local-scheduler", code=35
-    )
+    result = run(folder, "luigi", "--module", "pipeline", "Draft", "--doc-id", "0" * 16, "--local-scheduler", code=35)
 
     assert "Unknown draft in the task tables '0000000000000000'" in result.stdout + result.stderr
 
@@ -555,9 +553,7 @@ def test_nothing_is_loaded_that_a_command_does_not_need(command, unwanted, folde
     assert loaded & unwanted == set()
 
 
-@pytest.mark.parametrize(
-    "command", ["build", "plan", "status", "show", "lineage", "explain", "parse", "adopt"]
-)
+@pytest.mark.parametrize("command", ["build", "plan", "status", "show", "lineage", "explain", "parse", "adopt"])
 def test_every_command_explains_itself(command, folder):
     text = run(folder, "daybook", command, "--help").stdout
 

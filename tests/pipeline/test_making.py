@@ -190,7 +190,9 @@ def remove_folder(folder: Path) -> None:
     folder.rmdir()
 
 
-def test_an_edit_that_renders_to_the_same_prompt_makes_a_new_document_from_the_same_answer(workspace, provider, tmp_path):
+def test_an_edit_that_renders_to_the_same_prompt_makes_a_new_document_from_the_same_answer(
+    workspace, provider, tmp_path
+):
     first = make(workspace, plan_of(workspace, Stage.DRAFT))
     write_config(tmp_path / "config", api_base=provider.api_base, draft_text="Connect {{ concepts[0]['name'] }}.\n")
     edited = Workspace(workspace.roots)
@@ -276,7 +278,9 @@ def test_a_truncated_answer_is_kept_blocks_its_children_and_is_not_asked_for_aga
 
 def test_an_answer_that_cannot_be_parsed_is_kept_and_not_asked_for_again(workspace, provider, tmp_path):
     (tmp_path / "config" / "templates.toml").write_text(
-        (tmp_path / "config" / "templates.toml").read_text().replace("[draft.plain]", '[draft.plain]\nparser = "essay_block"')
+        (tmp_path / "config" / "templates.toml")
+        .read_text()
+        .replace("[draft.plain]", '[draft.plain]\nparser = "essay_block"')
     )
     plan = plan_of(workspace, Stage.DRAFT)
 

@@ -23,7 +23,11 @@ from store.identity import hash_bytes
 
 DOC_ID = "0123456789abcdef"
 DIGEST = "1" * 64
-BYTES = {"raw.txt": b"line\r\nno newline \xef\xbb\xbf\xe2\x80\xa8\x00 at the end", "parsed.txt": b"", "extras/a.csv": b"x"}
+BYTES = {
+    "raw.txt": b"line\r\nno newline \xef\xbb\xbf\xe2\x80\xa8\x00 at the end",
+    "parsed.txt": b"",
+    "extras/a.csv": b"x",
+}
 
 
 @pytest.fixture
@@ -282,7 +286,9 @@ def test_of_many_processes_on_one_id_one_wins_and_no_answer_is_lost(tmp_path):
         assert process.exitcode == 0
 
     data = DataRoot(tmp_path)
-    winners = [data.documents.read_deeply("draft", doc_id).read_text("raw.txt") for doc_id in data.documents.list_ids("draft")]
+    winners = [
+        data.documents.read_deeply("draft", doc_id).read_text("raw.txt") for doc_id in data.documents.list_ids("draft")
+    ]
     losers = [path.read_text() for path in (tmp_path / "quarantine").rglob("raw.txt")]
     assert len(winners) == 30
     assert sorted(winners + losers) == sorted(f"{number} wrote {index}" for number in range(3) for index in range(30))
