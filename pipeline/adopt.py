@@ -68,8 +68,9 @@ FIRST_COHORT_TEMPLATES = (("draft", 2), ("essay", 1), ("evaluation", 2))
 FIRST_MODEL = "smollm2"  # runs on the processor, without a key
 FIRST_MODEL_SETTINGS: TomlSettings = {
     "model": "local/smollm2-135m-instruct",
-    "max_tokens": 400,
+    "max_tokens": 1024,
     "temperature": 0.7,
+    "repeat_penalty": 1.1,
     "seed": 1,
     "context_tokens": 8192,
     "label": "SmolLM2 135M Instruct (local)",

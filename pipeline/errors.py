@@ -13,7 +13,6 @@ PipelineError
 
 from __future__ import annotations
 
-
 from typing import NamedTuple
 
 

@@ -320,7 +320,7 @@ def _diff_texts(workspace: Workspace, a: Document, b: Document, name: str) -> li
 
 def _find_text(workspace: Workspace, document: Document, name: str) -> str | None:
     value = _flatten(document.metadata["inputs"]).get(name)
-    if name.startswith("template.text") or name.startswith("template.includes."):
+    if name.startswith(("template.text", "template.includes.")):
         try:
             return workspace.data.texts.read(str(value)) if value else None
         except TextMissing:

@@ -283,7 +283,15 @@ def write_task_tables(plan: CohortPlan, tasks_folder: Path, *, temporary_folder:
         if not path.exists() or path.read_bytes() != content:
             place_file(path, content, temporary_folder=temporary_folder, replace=True)
         paths.append(path)
+    _remove_other_tables(tasks_folder / plan.name, keep=paths)
     return paths
+
+
+def _remove_other_tables(folder: Path, *, keep: list[Path]) -> None:
+    """Remove the tables of stages that the cohort no longer has: they would still be read as plans."""
+    for path in folder.glob("*_tasks.csv"):
+        if path not in keep:
+            path.unlink()
 
 
 def table_path(tasks_folder: Path, cohort: str, stage: Stage) -> Path:

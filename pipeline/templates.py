@@ -96,7 +96,7 @@ def _read_template(
         parser,
         min_lines=table.integer("min_lines"),
         scale=_read_scale(stage, table),
-        response_schema=_read_schema(config_root / "templates" / stage, table),
+        response_schema=_read_schema(config_root / "templates" / stage, table, mode),
         texts={} if mode is Mode.COPY else _collect_texts(stage, f"{template_id}.txt", table, stage_texts),
         label=table.text("label", default=template_id),
         description=table.text("description"),
@@ -133,9 +133,12 @@ def _is_scale(value: Any) -> bool:
     return numbers and len(value) == 2 and value[0] < value[1]
 
 
-def _read_schema(folder: Path, table: Table) -> dict[str, Any] | None:
+def _read_schema(folder: Path, table: Table, mode: Mode) -> dict[str, Any] | None:
     name = table.text("response_schema")
     if not name:
+        return None
+    if mode is Mode.COPY:
+        table.report("response_schema", 'a copy asks no model. Expected no response_schema beside mode = "copy".')
         return None
     known = sorted(path.name for path in folder.glob("*.json"))
     if name not in known:

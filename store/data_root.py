@@ -5,7 +5,6 @@ data/docs/  data/calls/  data/texts/  data/tasks/  data/quarantine/  data/.tmp/
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from store.calls import CallLedger
@@ -35,7 +34,7 @@ class DataRoot:
         if self.path.exists() and not self.path.is_dir():
             raise StoreNotUsable(self.path, problem="it is not a folder")
         parts = [self.path, self.temporary_folder, self.documents.root, self.calls.root, self.texts.root]
-        devices = {os.stat(part).st_dev: part for part in parts if part.exists()}
+        devices = {part.stat().st_dev: part for part in parts if part.exists()}
         if len(devices) > 1:
             places = ", ".join(str(part) for part in devices.values())
             raise StoreNotUsable(self.path, problem=f"its parts lie on different filesystems: {places}")

@@ -190,7 +190,8 @@ def commit_folder(staged: Path, final: Path) -> None:
 def rename_without_replacing(source: Path, target: Path) -> None:
     """Rename, or raise FileExistsError if `target` exists, be it an empty folder."""
     if not hasattr(_LIBC, "renameat2"):  # not Linux, or a C library from before 2018
-        return _rename_after_looking(source, target)
+        _rename_after_looking(source, target)
+        return
     outcome = _LIBC.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
     if outcome == 0:
         return

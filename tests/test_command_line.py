@@ -265,7 +265,7 @@ def test_killed_at_any_time_a_build_goes_on_and_asks_for_no_answer_twice(folder)
 
 def test_interrupting_says_that_nothing_is_lost(folder):
     with ProviderServer() as provider:
-        provider.reply = lambda request: time.sleep(2) or reply_json(make_completion("late"))
+        provider.reply = lambda _: time.sleep(2) or reply_json(make_completion("late"))
         build_against(folder, provider)
         process = subprocess.Popen(
             [BIN / "daybook", "build", COHORT],
@@ -274,7 +274,8 @@ def test_interrupting_says_that_nothing_is_lost(folder):
             stderr=subprocess.PIPE,
             text=True,
         )
-        while not provider.requests:
+        deadline = time.monotonic() + 60
+        while not provider.requests and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)

@@ -42,6 +42,7 @@ mode = "copy"
 parser = "score_last_line"
 scale = [0, 10]
 """
+CONCEPTS = "concept_id,name\nflywheel,Flywheel Effect\nmoat,Economic Moat\ntide,Tide Pool\n"
 COHORT = """\
 description = "A first cohort"
 
@@ -63,7 +64,7 @@ models = ["judge"]
 replicates = 2
 """
 CONFIG: dict[str, str | bytes | None] = {
-    "concepts.csv": "concept_id,name\nflywheel,Flywheel Effect\nmoat,Economic Moat\ntide,Tide Pool\n",
+    "concepts.csv": CONCEPTS,
     "concepts/sentence/moat.txt": "Water around a castle.\n",
     "concepts/paragraph/moat.txt": "Water around a castle, and what it keeps out.\n",
     "concepts/paragraph/flywheel.txt": "A heavy wheel that keeps turning.\n",

@@ -10,14 +10,14 @@ import pytest
 
 from pipeline.configuration import load_configuration
 from pipeline.errors import ConfigInvalid, UnknownName
-from tests.pipeline.config_folder import CONFIG, MODELS, edit, load_changed, problems_of, write_config
+from tests.pipeline.config_folder import CONCEPTS, MODELS, edit, load_changed, problems_of, write_config
 
 ROOT = Path(__file__).resolve().parents[2]
 MANY_MISTAKES = {
     **edit("models.toml", "max_tokens = 100", "max_token = 100"),
     **edit("templates.toml", "scale = [0, 10]", "scale = [10, 0]"),
     **edit("cohorts/first.toml", 'templates = ["synthesis", "list"]', 'templates = ["synthesis", "lst"]'),
-    "concepts.csv": f"{CONFIG['concepts.csv']}moat,Moat\na b,Name\n",
+    "concepts.csv": f"{CONCEPTS}moat,Moat\na b,Name\n",
     "concepts/paragraph/moot.txt": "A text.",
     "templates/draft/tone.txt": "{{ topic }}\n{{ topic }}\n{{ mood }}",
     "templates/draft/list.txt": '{% include "tone.txt" %}',

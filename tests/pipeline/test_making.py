@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from pipeline.settings import Roots
 from pipeline.stages import Stage, Status
 from pipeline.workspace import Workspace
 from store.errors import DigestCollision, DocumentCorrupt, DocumentInvalid, DocumentMissing
-from tests.provider_server import ProviderServer, Reply, make_completion, reply_json
+from tests.provider_server import Reply, make_completion, reply_json
 
 COHORT = "trial"
 
@@ -49,13 +48,6 @@ def write_config(folder: Path, *, api_base: str = "", draft_text: str = "Connect
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-
-
-@pytest.fixture
-def provider(monkeypatch) -> Iterator[ProviderServer]:
-    monkeypatch.setenv("TRIAL_KEY", "key-of-the-trial")
-    with ProviderServer() as server:
-        yield server
 
 
 @pytest.fixture

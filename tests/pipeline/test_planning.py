@@ -145,7 +145,6 @@ OF_ESSAY = frozenset({ESSAY, EVALUATION})
 JUDGED = frozenset({EVALUATION})
 SMALL = 'model = "echo/small"\n'
 SCORED = 'parser = "score_last_line"\nscale = [0, 10]\n'
-CONCEPT_ROWS = "flywheel,Flywheel Effect\nmoat,Economic Moat\ntide,Tide Pool\n"
 
 
 def edit_tiny(old: str, new: str) -> dict[str, str]:
@@ -417,6 +416,15 @@ def test_rules_leave_out_combinations_with_all_that_belongs_to_them(tmp_path: Pa
     assert [len(plan.rows[stage]) for stage in (Stage.DRAFT, Stage.EVALUATION)] == [2, 4]
 
 
+def test_a_rule_on_a_draft_template_does_not_touch_sources(tmp_path: Path) -> None:
+    rule = '[[rules]]\npair = { axes = ["draft_template", "draft_model"], allowed = [["synthesis", "small"]] }\n'
+    models = TINY.replace('models = ["small"]\nsource', 'models = ["small", "judge"]\nsource')
+
+    plan = plan_tiny(tmp_path, {"cohorts/first.toml": models + rule})
+
+    assert [row.task_id for row in plan.rows[Stage.DRAFT]] == [DRAFT, SOURCED, f"source-{SOURCE}__judge__1"]
+
+
 def test_the_selection_takes_whole_combinations(tmp_path: Path) -> None:
     cohort = load_changed(tmp_path).get_cohort("first")
     whole, selected = plan_cohort(cohort), plan_cohort(replace(cohort, selection=Selection(limit=3)))
@@ -615,6 +623,7 @@ def test_the_work_of_a_plan_grows_with_its_rows(tmp_path: Path) -> None:
     calls = [count_calls(lambda plan=plan: list(plan.walk())) for plan in (small, large)]  # type: ignore[misc]
 
     assert rows == [1060, 3816]
+    assert all(row.digest is row.digest for row in large.rows[Stage.DRAFT]), "a digest is taken once, for all children"
     assert calls[1] / calls[0] == pytest.approx(rows[1] / rows[0], rel=0.1)
 
 

@@ -59,7 +59,7 @@ def test_pair_keeps_the_listed_pairs_in_the_order_of_its_own_axes() -> None:
 
 
 def test_tuple_keeps_the_listed_tuples() -> None:
-    allowed = only(THREE_AXES, ("a", "n", "o"), ("b", "m", "m"), ("b", "m", "z"))
+    allowed = only(tuple(THREE_AXES), ("a", "n", "o"), ("b", "m", "m"), ("b", "m", "z"))
 
     assert expand(THREE_AXES, allowed) == [("a", "n", "o"), ("b", "m", "m")]
 
@@ -78,7 +78,10 @@ def test_a_rule_that_allows_nothing_leaves_nothing() -> None:
 def test_an_axis_without_a_value_is_not_held_to_a_rule() -> None:
     axes = {"source_doc_id": ["x"], "draft_model": ["m", "n"]}
 
-    assert expand(axes, only(("combo", "draft_model"), ("a+b", "m"))) == [("x", "m"), ("x", "n")]
+    rule = only(("combo", "draft_model"), ("a+b", "m"))
+
+    assert expand(axes, rule) == [("x", "m"), ("x", "n")]
+    assert rule.admits({"source_doc_id": "x", "draft_model": "n"})
 
 
 def test_an_axis_without_values_leaves_nothing() -> None:

@@ -117,6 +117,11 @@ def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path, mark: bytes) -> 
         ("draft", "parser = 1", "line 2: parser is 1. Expected a text in quotes."),
         ("draft", "parser = 'essay_blok'", "line 2: parser is 'essay_blok'. Expected one of: identity, essay_block, "),
         ("draft", "parser = 'json_score'", "line 2: parser is 'json_score'. Expected one of: identity, essay_block, "),
+        (
+            "essay",
+            "mode = 'copy'\nresponse_schema = 'score.json'",
+            "line 3: a copy asks no model. Expected no response_schema",
+        ),
         ("draft", "mode = 'copy'", "line 2: mode is 'copy' in stage draft. Expected 'llm': only an essay can copy"),
         ("draft", "mode = 'cpy'", "line 2: mode is 'cpy'. Expected one of: llm, copy. Did you mean 'copy'?"),
         ("draft", "min_lines = -1", "line 2: min_lines is -1. Expected a whole number of at least 0."),

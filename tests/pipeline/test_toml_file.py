@@ -141,6 +141,10 @@ def test_lines_within_lists_and_texts_are_no_tables_or_keys(tmp_path: Path) -> N
     }  # fmt: skip
 
 
+def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
+    assert read_text(tmp_path, "# one\u2028line\x85\n[a]\n").lines == {("a",): 2}
+
+
 # Keys
 
 

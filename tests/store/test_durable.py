@@ -179,7 +179,7 @@ def test_a_failed_fsync_is_never_repeated_on_the_same_file(tmp_path, monkeypatch
     tried = []
 
     def fail_once_per_file(descriptor):
-        tried.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        tried.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     create_folder(tmp_path / ".tmp")

@@ -1,0 +1,39 @@
+"""What every test can count on."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from tests.provider_server import ProviderServer
+
+SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914  # from linux/sockios.h
+IFF_UP = 1
+
+
+def pytest_configure() -> None:
+    """Start the loopback interface, if this is a network namespace of our own in which it is down.
+
+    Tests talk to servers on 127.0.0.1 and nowhere else, so they pass with the network cut off:
+    `unshare -n make test`.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            request = struct.pack("16sh14x", b"lo", 0)
+            (flags,) = struct.unpack_from("h", fcntl.ioctl(control, SIOCGIFFLAGS, request), 16)
+            if not flags & IFF_UP:
+                fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+    except OSError:
+        pass  # not Linux, or not ours to start: the tests that need it fail and say so
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderServer]:
+    """A model provider on this machine; its key is in TRIAL_KEY."""
+    monkeypatch.setenv("TRIAL_KEY", "key-of-the-trial")
+    with ProviderServer() as server:
+        yield server
