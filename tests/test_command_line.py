@@ -39,8 +39,13 @@ def folder(tmp_path) -> Path:
 
 def run(folder: Path, *command: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "LUIGI_"))}
+    programs = {name: str(BIN / name) for name in ("daybook", "luigi")}
     result = subprocess.run(
-        [BIN / command[0], *command[1:]], cwd=folder, capture_output=True, text=True, env={**clean, **environment}
+        [programs.get(word, word) for word in command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**clean, **environment},
     )
     assert result.returncode == code, result.stdout + result.stderr
     return result
