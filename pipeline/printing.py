@@ -7,9 +7,13 @@ cursor, change colours or reverse the reading direction of a terminal.
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Any
 
 Json = dict[str, Any]
+
+SHOWN_FAILURES = 10  # after a build; `daybook status` and the report have all of them
+SHOWN_CHARACTERS = 200  # of a reason that quotes an answer
 
 # Control characters but newline and tab, and the marks that change reading direction.
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -45,9 +49,12 @@ def format_duration(seconds: float) -> str:
 def format_build(result: Json) -> str:
     lines = [_describe_build(result)]
     failures = result["failures"]
-    for failure in failures:
+    for failure in failures[:SHOWN_FAILURES]:
         name = f"{failure['stage']} {failure['doc_id']} {failure['task_id']}"
-        lines.append(f"  {failure['status']}: {name}: {failure['reason'] or 'not made yet'}")
+        reason = failure["reason"] or "not made yet"
+        lines.append(f"  {failure['status']}: {name}: {textwrap.shorten(reason, SHOWN_CHARACTERS)}")
+    if len(failures) > SHOWN_FAILURES:
+        lines.append(f"  and {len(failures) - SHOWN_FAILURES} more: daybook status {result['cohort']}")
     lines += [f"  {error}" for error in result["errors"]]
     if result["report"]:
         lines.append(f"report: {result['report']['page']}")
