@@ -202,7 +202,7 @@ def _add_adopt(commands: Any) -> None:
 
 
 def _adopt(arguments: argparse.Namespace) -> int:
-    from pipeline.adopt import adopt_workspace
+    from pipeline.adoption import adopt_workspace
 
     adoption = adopt_workspace(Path(arguments.folder), _roots(arguments).config)
     if arguments.json:

@@ -12,7 +12,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from pipeline.errors import InputInvalid, ParseError, UnknownName
-from pipeline.scores import Scale, Score, format_score, parse_json_score, parse_prose_score
+from pipeline.json_scores import parse_json_score
+from pipeline.prose_scores import parse_prose_score
+from pipeline.scores import Scale, Score, format_score
 
 # ASCII, because without it "ſ" and the Kelvin sign would pass for the letters s and k in a tag.
 IGNORE_CASE = re.IGNORECASE | re.ASCII

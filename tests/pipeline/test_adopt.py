@@ -13,9 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.adopt import Adoption, adopt_workspace, encode_toml_key, encode_toml_table, encode_toml_value
+from pipeline.adoption import Adoption, adopt_workspace
+from pipeline.adoption.toml_writer import encode_toml_key, encode_toml_table, encode_toml_value
+from pipeline.cohorts import Cohort
 from pipeline.configuration import load_configuration
 from pipeline.errors import InputInvalid
+from pipeline.prompts import render_prompt
+from pipeline.scores import Scale
+from pipeline.stages import Stage
 
 REAL_WORKSPACE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "daydreaming"
 needs_real_workspace = pytest.mark.skipif(
@@ -62,6 +67,10 @@ def refusal_of(folder: Path, changes: dict[str, str | None]) -> str:
         adopt_changed(folder, changes)
     assert not (folder / "config").exists()
     return str(refusal.value)
+
+
+def load_adopted(folder: Path) -> Cohort:
+    return load_configuration(folder / "config").get_cohort("adopted")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -142,17 +151,23 @@ def test_three_concepts_of_the_reference_workspace_have_no_sentence(real):
 def test_texts_are_taken_over_byte_for_byte(real):
     raw_folder = REAL_WORKSPACE / "1_raw"
 
-    assert read_folder(real.config_root / "templates") == read_folder(raw_folder / "templates")
+    templates, raw_templates = read_folder(real.config_root / "templates"), read_folder(raw_folder / "templates")
+    assert templates | raw_templates == templates
+    assert sorted(set(templates) - set(raw_templates)) == [
+        "evaluation/creativity-metrics-v2-as-json.txt",
+        "evaluation/score-0-9.json",
+        "evaluation/style-coherence-as-json.txt",
+    ]
     for level in ("sentence", "paragraph", "article"):
         source = read_folder(raw_folder / "concepts" / f"descriptions-{level}")
         assert read_folder(real.config_root / "concepts" / level) == source
 
 
 @needs_real_workspace
-def test_only_usable_templates_of_the_reference_workspace_have_a_table(real):
+def test_only_usable_templates_of_the_reference_workspace_and_two_twins_have_a_table(real):
     tables = read_toml(real.config_root / "templates.toml")
 
-    assert {stage: len(of_stage) for stage, of_stage in tables.items()} == {"draft": 11, "essay": 8, "evaluation": 8}
+    assert {stage: len(of_stage) for stage, of_stage in tables.items()} == {"draft": 11, "essay": 8, "evaluation": 10}
     assert {"recursive-construction", "recursive_construction"} <= set(tables["draft"])
     assert tables["essay"]["parsed-from-links-v1"]["mode"] == "copy"
     assert tables["draft"]["rolling-summary-simplified-v1"]["description"].startswith("Cumulative idea thread; 3–5 ")
@@ -163,8 +178,8 @@ def test_the_reference_workspace_becomes_a_configuration_that_loads(real):
     configuration = load_configuration(real.config_root)
 
     assert len(configuration.concepts) == 18
-    assert len(configuration.templates) == 27
-    assert len(configuration.models) == 25
+    assert len(configuration.templates) == 29
+    assert len(configuration.models) == 26
     cohort = configuration.get_cohort("adopted")
     assert [len(combo.concepts) for combo in cohort.combos.values()] == [2, 2, 2]
     assert {str(stage): (len(request.templates), request.replicates) for stage, request in cohort.stages.items()} == {
@@ -199,7 +214,10 @@ def test_a_small_workspace_becomes_a_configuration_that_loads(tmp_path):
 def test_template_settings_are_mapped(tmp_path):
     adopt_changed(tmp_path, {})
 
-    assert read_toml(tmp_path / "config" / "templates.toml") == {
+    tables = read_toml(tmp_path / "config" / "templates.toml")
+    assert tables["evaluation"].pop("old-as-json")["scale"] == [0, 10]
+    assert tables["evaluation"].pop("new-as-json")["scale"] == [0, 9]
+    assert tables == {
         "draft": {
             "short": {"parser": "identity", "min_lines": 3, "label": "Short", "description": "For a start"},
             "long": {"parser": "essay_idea_last", "min_lines": 3, "label": "Long"},
@@ -250,11 +268,105 @@ def test_the_first_cohort_takes_the_shortest_templates_without_a_form_first(tmp_
     assert cohort["draft"] == {"templates": ["short", "long"], "models": ["smollm2"], "replicates": 1}
     assert cohort["essay"]["templates"] == ["plain"]
     assert cohort["evaluation"] == {
-        "templates": ["old", "new"],
+        "templates": ["old-as-json", "new-as-json"],
         "target": "essay",
-        "models": ["smollm2"],
+        "models": ["smollm2-judge"],
         "replicates": 2,
     }
+
+
+def test_a_judge_of_the_workspace_keeps_its_id_where_ours_has_the_same(tmp_path):
+    row = "smollm2-judge,a/b,,,"
+    adopt_changed(tmp_path, {"llm_models.csv": f"id,model,provider,display_name,specialization\n{row}\n"})
+
+    models = read_toml(tmp_path / "config" / "models.toml")
+    assert models["smollm2-judge"]["model"] == "openrouter/a/b"
+    assert models["smollm2-judge-local"]["model"] == "local/smollm2-135m-instruct"
+    assert load_adopted(tmp_path).stages[Stage.EVALUATION].models[0].model_id == "smollm2-judge-local"
+
+
+@pytest.mark.parametrize(("name", "scale"), [("old", "0 to 10"), ("new", "0 to 9")])
+def test_a_twin_asks_what_its_original_asks_and_then_for_json(tmp_path, name, scale):
+    adopt_changed(tmp_path, {})
+
+    templates = load_configuration(tmp_path / "config").templates
+    original, twin = (
+        render_prompt(template.file_name, template.texts, {"response": "An essay."})
+        for template in (templates[Stage.EVALUATION, name], templates[Stage.EVALUATION, f"{name}-as-json"])
+    )
+    assert twin == (
+        f"{original}\n\nInstead of the form that is asked for above, answer in JSON:\n"
+        f'your "reason" in one sentence, then your "score", a whole number from {scale}.\n'
+    )
+
+
+def test_a_twin_takes_only_an_answer_of_its_form_on_the_scale_of_its_original(tmp_path):
+    adopt_changed(tmp_path, {})
+
+    twin = load_configuration(tmp_path / "config").templates[Stage.EVALUATION, "old-as-json"]
+    assert (twin.parser, twin.scale) == ("json_score", Scale(0, 10))
+    assert twin.response_schema == {
+        "type": "object",
+        "properties": {
+            "reason": {"type": "string", "maxLength": 160},
+            "score": {"type": "integer", "minimum": 0, "maximum": 10},
+        },
+        "required": ["reason", "score"],
+        "additionalProperties": False,
+    }
+
+
+def test_twins_are_noted_and_counted_as_no_part_of_the_workspace(tmp_path):
+    adoption = adopt_changed(tmp_path, {})
+
+    assert names_of(adoption, "template_added", "evaluation") == ["old-as-json", "new-as-json"]
+    assert names_of(adoption, "model_added") == ["smollm2", "smollm2-judge"]
+    assert adoption.counts["templates"]["evaluation"]["usable"] == 2
+
+
+def test_the_first_cohort_says_how_to_go_back_to_the_originals(tmp_path):
+    adopt_changed(tmp_path, {})
+
+    text = (tmp_path / "config" / "cohorts" / "adopted.toml").read_text(encoding="utf-8")
+    assert '# templates = ["old", "new"]\n[evaluation]\n' in text
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        {"evaluation_templates.csv": f"{TEMPLATE_HEADER}old,Old,,complex,llm\nold-as-json,Mine,,complex,llm\n"},
+        {"templates/evaluation/old-as-json.txt": "Mine"},
+    ],
+    ids=["by a row", "by a file"],
+)
+def test_a_template_of_the_workspace_keeps_its_id_where_a_twin_has_the_same(tmp_path, taken):
+    adoption = adopt_changed(tmp_path, taken)
+
+    assert "old-as-json-as-json" in names_of(adoption, "template_added", "evaluation")
+    twin = load_configuration(tmp_path / "config").templates[Stage.EVALUATION, "old-as-json-as-json"]
+    assert twin.text.startswith('{% include "old.txt" %}\n')
+
+
+def test_the_twin_of_a_template_with_a_long_id_has_an_id_too(tmp_path):
+    name = "long" * 25
+    adoption = adopt_changed(
+        tmp_path,
+        {
+            "evaluation_templates.csv": f"{TEMPLATE_HEADER}{name},Long,,complex,llm\n",
+            f"templates/evaluation/{name}.txt": "Judge {{ response }}",
+        },
+    )
+
+    assert names_of(adoption, "template_added", "evaluation") == [f"{name[:80]}-as-json"]
+    load_configuration(tmp_path / "config")
+
+
+def test_a_cohort_without_evaluations_needs_no_judge(tmp_path):
+    adoption = adopt_changed(tmp_path, {"evaluation_templates.csv": TEMPLATE_HEADER})
+
+    assert names_of(adoption, "model_added") == ["smollm2"]
+    assert "smollm2-judge" not in read_toml(tmp_path / "config" / "models.toml")
+    assert list(load_adopted(tmp_path).stages) == [Stage.DRAFT, Stage.ESSAY]
 
 
 def test_a_cohort_without_usable_essays_evaluates_drafts(tmp_path):
@@ -275,7 +387,9 @@ def test_a_cohort_that_only_copies_essays_asks_no_model_for_them(tmp_path):
 def test_a_workspace_without_drafts_gets_no_cohort_and_a_note(tmp_path):
     adoption = adopt_changed(tmp_path, {"draft_templates.csv": TEMPLATE_HEADER})
 
-    assert "no_cohort" in {note.kind for note in adoption.notes}
+    kinds = {note.kind for note in adoption.notes}
+    assert "no_cohort" in kinds
+    assert "template_added" not in kinds
     assert not (tmp_path / "config" / "cohorts").exists()
 
 

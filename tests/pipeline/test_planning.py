@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adopt import adopt_workspace
+from pipeline.adoption import adopt_workspace
 from pipeline.configuration import load_configuration
 from pipeline.errors import TaskTableInvalid
 from pipeline.planning import (

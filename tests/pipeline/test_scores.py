@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputInvalid, ParseError
-from pipeline.scores import Scale, format_score, is_rounding, parse_json_score, parse_prose_score
+from pipeline.json_scores import parse_json_score
+from pipeline.prose_scores import parse_prose_score
+from pipeline.score_values import is_rounding
+from pipeline.scores import Scale, format_score
 
 ZERO_TO_TEN = Scale(0, 10)
 ZERO_TO_NINE = Scale(0, 9)
@@ -157,6 +160,11 @@ CLOSINGS = [
     ("### SCORE: 7/10 (Partial Alignment)", 7),
     ("**SCORE:** 7 (out of 10)", 7),
     ("**SCORE:** 7 (0-10)", 7),
+    ("**SCORE:** 7 (out of 10) - solid", 7),
+    ("**SCORE: 7** (out of ten points)", 7),
+    ("SCORE: 6 Partial alignment", 6),
+    ("**SCORE: 6** Partial alignment. The economics are missing.", 6),
+    ("Final Score: 6 Partial", 6),
     # sums
     ("**SCORE:** Core Concepts (3/5) + Connections (3/5) = **6/10**", 6),
     ("**SCORE:** Core Concepts: 3/5, Connections: 3/5, Total: 6/10", 6),
@@ -335,6 +343,17 @@ REFUSALS = [
     ("SCORE: 4/5 + 3/5", "scale_mismatch"),
     ("SCORE: 4 + 3", "ambiguous_score"),
     ("SCORE: 4 (Core Concepts)", "ambiguous_score"),
+    ("SCORE: 4 Core Concepts", "ambiguous_score"),
+    ("SCORE: 6 Partial alignment, 2 of 5 ideas", "ambiguous_score"),
+    ("SCORE: 6 Partial alignment, 7 with the missing terms", "ambiguous_score"),
+    ("SCORE: 6 Minus two", "ambiguous_score"),
+    ("SCORE: 8 Novelty\nSCORE: 6 Clarity", "ambiguous_score"),
+    ("SCORE: 8\nSCORE: 6 Partial alignment", "ambiguous_score"),
+    ("SCORE: 6 Out of twenty", "ambiguous_score"),
+    ("SCORE: 6 For clarity", "ambiguous_score"),
+    ("SCORE: 6 Aspects were checked", "ambiguous_score"),
+    ("SCORE: 6 If generous", "ambiguous_score"),
+    ("SCORE: 6 aspects were checked", "ambiguous_score"),
     ("SCORE: 7/10. Final score: 8/10", "ambiguous_score"),
     ("Score: 1 pt for the problem", "ambiguous_score"),
     ("| **Total Score** | 10 | 7 |", "ambiguous_score"),
