@@ -97,7 +97,8 @@ def build_cohort(
 ) -> BuildResult:
     """Make what is missing of a cohort, and its report; `concurrency` documents at a time.
 
-    After Ctrl-C or SIGTERM it raises SystemExit with 130 or 143. Raises PipelineError or StoreError if nothing could be started, or a document is damaged.
+    Raises PipelineError or StoreError if nothing could be started, or a document is damaged; SystemExit with
+    130 or 143 after Ctrl-C or SIGTERM.
     """
     _configure_luigi(str(roots.data), str(roots.config))
     workspace = find_workspace()

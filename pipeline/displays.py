@@ -11,7 +11,6 @@ from pipeline.planning import DocumentPlan
 from pipeline.printing import format_duration, make_visible
 from store.documents import Document
 
-
 Key = tuple[str, str]  # stage and doc_id
 
 
