@@ -9,4 +9,6 @@ nothing does not load Luigi, which takes longer than all that such a command doe
 import sys
 
 if "luigi" in sys.modules:
-    from pipeline import tasks  # noqa: F401  importing registers the tasks
+    from pipeline import scheduling, tasks  # importing registers the tasks
+
+    scheduling.install(tasks.make_factory)

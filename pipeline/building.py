@@ -2,7 +2,7 @@
 
 build_cohort
     write task tables           before anything runs
-    luigi.build(Cohort)         makes what is missing
+    luigi.build(Cohort)         makes what is missing, many documents at a time
     check completeness          by looking, whatever Luigi says
     make_report                 also of an incomplete cohort: then it says what is missing, and why
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from pipeline.planning import DocumentPlan
 from pipeline.report_document import REPORT_PAGE, make_report
 from pipeline.settings import Roots
 from pipeline.stages import Stage, Status
-from pipeline.tasks import TASKS, Cohort, DocumentTask, find_workspace
+from pipeline.tasks import TASKS, Cohort, DocumentTask, find_workspace, make_factory
 from pipeline.workspace import Workspace
 from store.documents import Document
 
@@ -83,16 +84,21 @@ class _CountingAsk:
 
     def __init__(self, ask: Ask) -> None:
         self._ask, self.calls = ask, 0
+        self._guard = threading.Lock()
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        self.calls += 1
+        with self._guard:
+            self.calls += 1
         return self._ask(*arguments, **options)
 
 
-def build_cohort(roots: Roots, cohort: str, *, allow_missing: bool, display: Display) -> BuildResult:
-    """Make what is missing of a cohort, and its report.
+def build_cohort(
+    roots: Roots, cohort: str, *, allow_missing: bool, display: Display, concurrency: int | None = None
+) -> BuildResult:
+    """Make what is missing of a cohort, and its report; `concurrency` documents at a time.
 
-    Raises PipelineError or StoreError if nothing could be started, or a document is damaged.
+    Raises PipelineError or StoreError if nothing could be started, or a document is damaged; SystemExit with
+    130 or 143 after Ctrl-C or SIGTERM.
     """
     _configure_luigi(str(roots.data), str(roots.config))
     workspace = find_workspace()
@@ -107,7 +113,13 @@ def build_cohort(roots: Roots, cohort: str, *, allow_missing: bool, display: Dis
         display.start(cohort, missing, result.present)
         try:
             with _follow_tasks(workspace, result, display):
-                luigi.build([Cohort(name=cohort, allow_missing=allow_missing)], local_scheduler=True, no_lock=True)
+                luigi.build(
+                    [Cohort(name=cohort, allow_missing=allow_missing)],
+                    worker_scheduler_factory=make_factory(concurrency),
+                    local_scheduler=True,
+                    workers=1,  # or [core] workers would go before `concurrency`
+                    no_lock=True,
+                )
         finally:
             display.stop()
     result.seconds, result.calls = time.monotonic() - started, ask.calls

@@ -18,6 +18,7 @@ from store.errors import StoreError
 EXIT_OK, EXIT_ERROR = 0, 1
 EXIT_INCOMPLETE = 30  # as [retcode] task_failed in luigi.cfg
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+EXITS_AFTER_SIGNAL = (EXIT_INTERRUPTED, 143)  # 143: SIGTERM
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -35,8 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except KeyboardInterrupt:
-        print("\nInterrupted. What was made is kept; the same command goes on from there.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return _say_interrupted(EXIT_INTERRUPTED)
+    except SystemExit as stop:  # the worker ends with it after a signal
+        if stop.code in EXITS_AFTER_SIGNAL:
+            return _say_interrupted(stop.code)
+        raise
+
+
+def _say_interrupted(code: int) -> int:
+    print("\nInterrupted. What was made is kept; the same command goes on from there.", file=sys.stderr)
+    return code
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -89,6 +98,18 @@ def _add_build(commands: Any) -> None:
     parser.add_argument(
         "--allow-missing", action="store_true", help="exit with 0 although some documents could not be made"
     )
+    parser.add_argument(
+        "--concurrency",
+        type=_read_concurrency,
+        metavar="N",
+        help="documents at work at the same time; default: concurrency in luigi.cfg, else 16",
+    )
+
+
+def _read_concurrency(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of documents. Expected a whole number from 1.")
+    return int(text)
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -99,6 +120,7 @@ def _build(arguments: argparse.Namespace) -> int:
         _roots(arguments),
         arguments.cohort,
         allow_missing=arguments.allow_missing,
+        concurrency=arguments.concurrency,
         display=choose_display(quiet=arguments.json),
     )
     _print(arguments, result.as_json(), printing.format_build)

@@ -11,22 +11,41 @@ from pipeline.planning import DocumentPlan
 from pipeline.printing import format_duration, make_visible
 from store.documents import Document
 
+Key = tuple[str, str]  # stage and doc_id
+
 
 class Tally:
     """How far a build is: documents, tokens, speed and time left."""
 
     def __init__(self, missing: list[DocumentPlan]) -> None:
         self.total = len(missing)
-        self.made = self.failed = self.completion_tokens = 0
+        self.completion_tokens = 0
+        self._made: set[Key] = set()
+        self._failed: set[Key] = set()
         self.started = time.monotonic()
+
+    @property
+    def made(self) -> int:
+        return len(self._made)
+
+    @property
+    def failed(self) -> int:
+        return len(self._failed)
 
     @property
     def done(self) -> int:
         return self.made + self.failed
 
     def add(self, document: Document) -> None:
-        self.made += 1
+        self._made.add((document.stage, document.doc_id))
+        self._failed.discard((document.stage, document.doc_id))  # it was tried again
         self.completion_tokens += document.metadata["completion_tokens"] or 0
+
+    def add_failure(self, plan: DocumentPlan) -> None:
+        self._failed.add((plan.stage, plan.doc_id))
+
+    def count_done(self, stage: str) -> int:
+        return sum(key[0] == stage for key in self._made | self._failed)
 
     @property
     def tokens_a_second(self) -> float:
@@ -63,7 +82,7 @@ class PlainDisplay:
         self._print_document(plan, "ok")
 
     def failed(self, plan: DocumentPlan, reason: str) -> None:
-        self._tally.failed += 1
+        self._tally.add_failure(plan)
         self._print_document(plan, reason)
 
     def stop(self) -> None:
@@ -79,7 +98,7 @@ class PlainDisplay:
 
 
 class RichDisplay:
-    """A bar a stage, and one line with the document at work."""
+    """A bar a stage, with how many documents are at work."""
 
     def __init__(self) -> None:
         from rich.console import Console  # a command that shows no display goes without it
@@ -103,10 +122,12 @@ class RichDisplay:
             counts[plan.stage] = counts.get(plan.stage, 0) + 1
         self._bars = {stage: self._progress.add_task(stage, total=count, note="") for stage, count in counts.items()}
         self._all = self._progress.add_task("all", total=len(missing), note="")
+        self._at_work: dict[str, set[str]] = {stage: set() for stage in counts}
         self._progress.start()
 
     def begin(self, plan: DocumentPlan) -> None:
-        self._progress.update(self._bars[plan.stage], note=f"[dim]{plan.task_id[:60]}[/]")
+        self._at_work[plan.stage].add(plan.task_id)
+        self._show_work(plan)
 
     def made(self, plan: DocumentPlan, document: Document) -> None:
         self._tally.add(document)
@@ -115,7 +136,7 @@ class RichDisplay:
     def failed(self, plan: DocumentPlan, reason: str) -> None:
         from rich.text import Text
 
-        self._tally.failed += 1
+        self._tally.add_failure(plan)
         self._progress.console.print(Text(f"{plan.stage} {plan.doc_id} {plan.task_id}: {reason}", style="red"))
         self._advance(plan)
 
@@ -123,8 +144,15 @@ class RichDisplay:
         self._progress.stop()
 
     def _advance(self, plan: DocumentPlan) -> None:
-        self._progress.update(self._bars[plan.stage], advance=1, note="")
-        self._progress.update(self._all, advance=1, note=self._tally.describe())
+        self._at_work[plan.stage].discard(plan.task_id)
+        self._show_work(plan)
+        self._progress.update(self._bars[plan.stage], completed=self._tally.count_done(plan.stage))
+        self._progress.update(self._all, completed=self._tally.done, note=self._tally.describe())
+
+    def _show_work(self, plan: DocumentPlan) -> None:
+        at_work = self._at_work[plan.stage]
+        note = f"[dim]{len(at_work)} at work, such as {next(iter(at_work))[:50]}[/]" if at_work else ""
+        self._progress.update(self._bars[plan.stage], note=note)
 
 
 def choose_display(*, quiet: bool) -> Display:

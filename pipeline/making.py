@@ -10,6 +10,9 @@
 A failure is a status with a reason (`DocumentFailed`). What a failed try brought back stays in the
 ledger. `diagnose` tells the status of a document that is not there from the ledger alone, by doing the
 pure steps again, so a status can never disagree with the bytes.
+
+Several threads may make documents at once. Of those that make the same call, one asks, and the others
+take its answer.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from store.calls import Attempt, call_id_of
 from store.data_root import DataRoot
 from store.documents import Document
 from store.errors import DocumentMissing
+from store.named_locks import NamedLocks
 
 PROMPT_FILE, RAW_FILE, PARSED_FILE = "prompt.txt", "raw.txt", "parsed.txt"
 
@@ -52,6 +56,7 @@ class Maker:
     run_id: str = field(default_factory=new_run_id)
     ask: Ask = gateway.ask
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    call_locks: NamedLocks = field(default_factory=NamedLocks)  # by call_id
 
 
 class Parent(NamedTuple):
@@ -200,15 +205,17 @@ def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str) -> Attempt:
     """
     call = build_call(plan, prompt)
     call_id = call_id_of(call.as_identity())
-    attempts = _salvage_attempts(maker, call_id)
-    paid = [attempt for attempt in attempts if attempt.status in (Status.OK, Status.TRUNCATED)]
-    # The first good answer, so that a document made again is the same; a truncated one only if there is no other.
-    attempt = min(paid, key=lambda attempt: attempt.status != Status.OK, default=None)
-    if attempt is None:
-        attempt = _ask_model(maker, plan, call, call_id)
+    with maker.call_locks.hold(call_id):
+        attempt = _find_paid_attempt(maker, call_id) or _ask_model(maker, plan, call, call_id)
     if attempt.status != Status.OK:
         raise _failure(plan, Status(str(attempt.status)), _reason_of(attempt))
     return attempt
+
+
+def _find_paid_attempt(maker: Maker, call_id: str) -> Attempt | None:
+    """Return the first good answer, so that a document made again is the same; a truncated one if there is no other."""
+    paid = [attempt for attempt in _salvage_attempts(maker, call_id) if attempt.status in (Status.OK, Status.TRUNCATED)]
+    return min(paid, key=lambda attempt: attempt.status != Status.OK, default=None)
 
 
 def _salvage_attempts(maker: Maker, call_id: str) -> list[Attempt]:

@@ -5,15 +5,21 @@
 
     Cohort -> Report -> Evaluation -> Essay -> Draft
 
+Many documents are made at once. Each is made by synchronous code in a thread, and its task is a coroutine
+that waits for the thread; `run` makes the same document under stock Luigi. There is no barrier between
+stages: a later stage has the higher priority, so an essay that can be written goes before the next draft.
+
 `doc_id` must be among the first three parameter names of every task in the alphabet: Luigi builds its
 own task_id from those, so no two documents are ever taken for one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import operator
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import luigi
 
@@ -21,13 +27,20 @@ from pipeline.errors import DocumentFailed, PipelineError
 from pipeline.making import make_document
 from pipeline.planning import DocumentPlan
 from pipeline.report_document import make_report, report_id_now
+from pipeline.scheduling import Factory
 from pipeline.settings import SECTION, Roots, find_roots
 from pipeline.stages import Stage
+from pipeline.threads import DaemonThreads
 from pipeline.workspace import Workspace
 from store.data_root import DataRoot
 from store.identity import check_id
 
 REPORT_SHOWN_MISSING = 5  # names of missing documents in an error message
+DEFAULT_CONCURRENCY = 16
+HIGHEST_CONCURRENCY = 4096  # each takes a thread
+LOCAL_MODELS = "llm_local"  # the resource of models in this process, limited to their slots; see limit_resources
+
+_making = DaemonThreads("daybook-making")
 
 
 class CohortIncomplete(PipelineError):
@@ -45,6 +58,14 @@ class daybook(luigi.Config):  # type: ignore[misc]  # noqa: N801  the class name
 
     data_root = luigi.Parameter(default="", description="Folder that programs write; default data.")
     config_root = luigi.Parameter(default="", description="Folder that a person edits; default config.")
+    concurrency = luigi.NumericalParameter(
+        var_type=int,
+        min_value=1,
+        max_value=HIGHEST_CONCURRENCY,
+        right_op=operator.le,
+        default=DEFAULT_CONCURRENCY,
+        description="Documents at work at the same time; --workers goes before it if it is 2 or more.",
+    )
 
 
 def find_workspace() -> Workspace:
@@ -64,6 +85,20 @@ def _unless_from_file(settings: daybook, key: str) -> str | None:
 @functools.cache
 def _open_workspace(roots: Roots) -> Workspace:
     return Workspace(roots)
+
+
+def make_factory(concurrency: int | None = None) -> Factory:
+    """Return what makes scheduler and worker; `concurrency` goes before the setting."""
+    return Factory(concurrency or daybook().concurrency, limit_resources())
+
+
+def limit_resources() -> dict[str, int]:
+    """Return the limits of resources that luigi.cfg need not name: models in this process have their slots."""
+    try:
+        models = find_workspace().configuration.models.values()
+    except PipelineError:  # said in full when a task needs the configuration
+        return {}
+    return {LOCAL_MODELS: max((model.transport.slots for model in models), default=1)}
 
 
 class DocumentTarget(luigi.Target):  # type: ignore[misc]
@@ -89,6 +124,22 @@ class DocumentTask(luigi.Task):  # type: ignore[misc]
     allow_missing = luigi.BoolParameter(default=False, significant=False)
     doc_id = luigi.Parameter(description="16 characters of 0-9 and a-z, as in the task tables.")
 
+    @classmethod
+    @functools.cache
+    def get_params(cls) -> Any:
+        """Luigi looks through the whole class for them about ten times a task, and they never change."""
+        return super().get_params()
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """One of llm_<provider>, where [resources] in luigi.cfg limits it; always of llm_local."""
+        try:
+            model = self.find_plan().model
+        except PipelineError:  # Luigi also asks tasks whose requires() has just raised it
+            return {}
+        name = f"llm_{model.model.partition('/')[0]}" if model else ""
+        return {name: 1} if name == LOCAL_MODELS or name in _list_limited_resources() else {}
+
     def output(self) -> DocumentTarget:
         return DocumentTarget(find_workspace().data, self.stage, check_id("doc_id", self.doc_id))
 
@@ -104,6 +155,14 @@ class DocumentTask(luigi.Task):  # type: ignore[misc]
         parent = self.find_plan().parent
         return [] if parent is None else [task_of(parent, allow_missing=self.allow_missing)]
 
+    async def run_async(self) -> None:
+        making = asyncio.get_running_loop().run_in_executor(_making, self.run)
+        try:
+            await asyncio.shield(making)
+        except asyncio.CancelledError:
+            # The answer is under way and perhaps paid for: if it comes soon, it is kept and the document made.
+            await making
+
     def run(self) -> None:
         workspace = find_workspace()
         cohort, plan = workspace.get_plan(self.stage, self.doc_id)
@@ -118,18 +177,26 @@ class Draft(DocumentTask):
     """A text that a model wrote about a combination of concepts."""
 
     stage = Stage.DRAFT
+    priority = 1
 
 
 class Essay(DocumentTask):
     """What became of a draft."""
 
     stage = Stage.ESSAY
+    priority = 2
 
 
 class Evaluation(DocumentTask):
     """A judge's score of an essay or draft."""
 
     stage = Stage.EVALUATION
+    priority = 3
+
+
+@functools.cache
+def _list_limited_resources() -> frozenset[str]:
+    return frozenset(luigi.configuration.get_config().getintdict("resources"))
 
 
 TASKS: dict[Stage, type[DocumentTask]] = {task.stage: task for task in (Draft, Essay, Evaluation)}
@@ -183,10 +250,10 @@ class Cohort(luigi.Task):  # type: ignore[misc]
     def requires(self) -> Iterator[luigi.Task]:
         workspace = find_workspace()
         workspace.write_tables(self.name)
-        for plan in workspace.find_missing(self.name):
-            yield task_of(plan, allow_missing=self.allow_missing)
         if not self.allow_missing:
             yield Report(doc_id=workspace.report_id(self.name))
+        for plan in reversed(workspace.find_missing(self.name)):  # Luigi looks at the last first
+            yield task_of(plan, allow_missing=self.allow_missing)
 
     def run(self) -> None:
         workspace = find_workspace()

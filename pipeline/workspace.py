@@ -68,7 +68,7 @@ class Workspace:
 
         Raises UnknownName if none does, PlanStale if the config has changed since.
         """
-        for cohort in self._plans:
+        for cohort in list(self._plans):  # other threads plan too
             if plan := self._plans[cohort].find(stage, doc_id):
                 return PlannedDocument(cohort, plan)
         cohorts = find_cohorts_of(self.data.tasks_folder, stage, doc_id)

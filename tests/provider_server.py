@@ -10,6 +10,7 @@ Without a `reply` of the test's own it answers with the last message. Every requ
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable
@@ -108,8 +109,9 @@ def _make_handler(provider: ProviderServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("content-length", str(len(reply.body) + reply.missing_bytes))
             for name, value in reply.headers.items():
                 self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(reply.body)
+            with contextlib.suppress(ConnectionError):  # the client has gone, as after a signal
+                self.end_headers()
+                self.wfile.write(reply.body)
             self.close_connection = reply.missing_bytes > 0
 
         def log_message(self, *_: Any) -> None:

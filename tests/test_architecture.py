@@ -22,6 +22,10 @@ LAYERS = [
     ["pipeline.planning"],
     ["pipeline.configuration", "pipeline.adoption", "pipeline.trying", "pipeline.reports"],
     ["pipeline.report_contents"],
+    ["pipeline.scheduling"],
+    ["pipeline.scheduler", "pipeline.worker"],
+    ["pipeline.task_runs"],
+    ["pipeline.outbox", "pipeline.threads"],
     ["pipeline.cohorts", "pipeline.templates", "pipeline.models", "pipeline.concepts", "pipeline.rules"],
     ["pipeline.toml_file", "pipeline.prompts", "pipeline.gateway", "pipeline.parsers", "pipeline.rankings"],
     ["pipeline.litellm_client", "pipeline.spreadsheets", "pipeline.printing", "pipeline.settings"],
@@ -34,7 +38,15 @@ LAYERS = [
     ["store"],
 ]
 ONLY_IN = {
-    "luigi": {"pipeline.tasks", "pipeline.building"},
+    "luigi": {
+        "pipeline.building",
+        "pipeline.outbox",
+        "pipeline.scheduler",
+        "pipeline.scheduling",
+        "pipeline.task_runs",
+        "pipeline.tasks",
+        "pipeline.worker",
+    },
     "litellm": {"pipeline.litellm_client"},
     "xllamacpp": {"pipeline.embedded"},
     "jinja2": {"pipeline.prompts", "pipeline.reports"},
