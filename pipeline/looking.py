@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+from pipeline.diagnosis import diagnose
 from pipeline.errors import InputInvalid, UnknownName
-from pipeline.making import build_call, diagnose, read_parent, render
+from pipeline.making import build_call, read_parent, render
 from pipeline.planning import DocumentPlan, read_task_table, table_path
 from pipeline.prompts import RenderFailed
 from pipeline.report_document import REPORT_PAGE, report_id_now

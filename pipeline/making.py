@@ -7,9 +7,7 @@
         parse                   pure
         commit                  prompt, raw, parsed and metadata as one folder, durably
 
-A failure is a status with a reason (`DocumentFailed`). What a failed try brought back stays in the
-ledger. `diagnose` tells the status of a document that is not there from the ledger alone, by doing the
-pure steps again, so a status can never disagree with the bytes.
+A failure is a status with a reason (`DocumentFailed`). What a failed try brought back stays in the ledger.
 
 Several threads may make documents at once. Of those that make the same call, one asks, and the others
 take its answer.
@@ -78,14 +76,6 @@ class Reading(NamedTuple):
     parsed: Parsed
 
 
-class Diagnosis(NamedTuple):
-    """How a document stands. `status` is None if it was never tried; `run_id` is of the last attempt, if any."""
-
-    status: Status | None
-    reason: str
-    run_id: str = ""
-
-
 # Making
 
 
@@ -105,13 +95,13 @@ def make_document(maker: Maker, plan: DocumentPlan, *, cohort: str) -> Document:
         return _copy_parent(maker, plan, parent, cohort=cohort)
     prompt = _render(plan, parent)
     attempt = obtain_answer(maker, plan, prompt)
-    reading = _parse_answer(plan, attempt)
+    reading = parse_answer(plan, attempt)
     files = {PROMPT_FILE: prompt.encode(), RAW_FILE: reading.raw, PARSED_FILE: reading.parsed.text.encode()}
     _keep_template_texts(maker.data, plan)
     metadata = {
         **_describe_plan(maker, plan, parent, cohort=cohort),
         **_describe_answer(plan, attempt),
-        **_describe_parse(reading.parsed),
+        **_describeparse_text(reading.parsed),
         "raw_bytes": len(reading.raw),
         "parsed_bytes": len(files[PARSED_FILE]),
     }
@@ -140,14 +130,14 @@ def _read_source(data: DataRoot, doc_id: str) -> Document:
 def _copy_parent(maker: Maker, plan: DocumentPlan, parent: Parent | None, *, cohort: str) -> Document:
     assert parent is not None, "config refuses mode copy where there is no parent"
     try:
-        parsed = _parse(plan, parent.document.read_text(parent.file))
+        parsed = parse_text(plan, parent.document.read_text(parent.file))
     except ParseError as error:
         raise _failure(plan, Status.PARSE_ERROR, str(error)) from error
     files = {PARSED_FILE: parsed.text.encode()}
     metadata = {
         **_describe_plan(maker, plan, parent, cohort=cohort),
         **_describe_answer(plan, None),
-        **_describe_parse(parsed),
+        **_describeparse_text(parsed),
         "raw_bytes": None,
         "parsed_bytes": len(files[PARSED_FILE]),
     }
@@ -208,7 +198,7 @@ def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str) -> Attempt:
     with maker.call_locks.hold(call_id):
         attempt = _find_paid_attempt(maker, call_id) or _ask_model(maker, plan, call, call_id)
     if attempt.status != Status.OK:
-        raise _failure(plan, Status(str(attempt.status)), _reason_of(attempt))
+        raise _failure(plan, Status(str(attempt.status)), reason_of(attempt))
     return attempt
 
 
@@ -271,7 +261,7 @@ def _describe_outcome(maker: Maker, answer: Answer, *, seconds: float | None) ->
     }
 
 
-def _reason_of(attempt: Attempt) -> str:
+def reason_of(attempt: Attempt) -> str:
     """Return why an attempt gave no good answer: "context_overflow: the prompt has …"."""
     outcome = attempt.outcome or {}
     return ": ".join(str(part) for part in (outcome.get("reason"), outcome.get("detail")) if part)
@@ -280,11 +270,11 @@ def _reason_of(attempt: Attempt) -> str:
 # Parsing
 
 
-def _parse_answer(plan: DocumentPlan, attempt: Attempt) -> Reading:
+def parse_answer(plan: DocumentPlan, attempt: Attempt) -> Reading:
     text = str((attempt.outcome or {}).get("text") or "")
     raw = encode_reply(text)
     try:
-        return Reading(attempt, raw, _parse(plan, raw.decode()))
+        return Reading(attempt, raw, parse_text(plan, raw.decode()))
     except ParseError as error:
         raise _failure(plan, Status.PARSE_ERROR, str(error)) from error
 
@@ -297,7 +287,7 @@ def encode_reply(text: str) -> bytes:
     return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in text).encode()
 
 
-def _parse(plan: DocumentPlan, text: str) -> Parsed:
+def parse_text(plan: DocumentPlan, text: str) -> Parsed:
     template = plan.template
     if template is None:
         return parse_reply(plan.parser, text)
@@ -357,7 +347,7 @@ def _describe_answer(plan: DocumentPlan, attempt: Attempt | None) -> dict[str, A
     }
 
 
-def _describe_parse(parsed: Parsed) -> dict[str, Any]:
+def _describeparse_text(parsed: Parsed) -> dict[str, Any]:
     if parsed.score is None:
         return {"score": None}
     score = parsed.score
@@ -374,62 +364,3 @@ def _keep_template_texts(data: DataRoot, plan: DocumentPlan) -> None:
 
 def _timestamp(maker: Maker) -> str:
     return maker.clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-# Diagnosis
-
-
-def diagnose(data: DataRoot, plan: DocumentPlan) -> Diagnosis:
-    """Return how a planned document stands, without changing anything.
-
-    Raises StoreError if the document or its parent is present but invalid.
-    """
-    if data.documents.is_present(plan.stage, plan.doc_id):
-        return Diagnosis(Status.OK, "")
-    if plan.parent is not None and not data.documents.is_present(plan.parent.stage, plan.parent.doc_id):
-        return _diagnose_orphan(data, plan.parent)
-    try:
-        parent = read_parent(data, plan)
-        if plan.mode is Mode.COPY:
-            return _diagnose_copy(plan, parent)
-        prompt = render(plan, parent)
-    except RenderFailed as error:
-        return Diagnosis(Status.GEN_ERROR, f"template_error: {error}")
-    except DocumentMissing as error:
-        return Diagnosis(Status.SKIPPED, str(error))
-    attempts = data.calls.list_attempts(call_id_of(build_call(plan, prompt).as_identity()))
-    return _diagnose_attempts(plan, attempts)
-
-
-def _diagnose_orphan(data: DataRoot, parent: DocumentPlan) -> Diagnosis:
-    found = diagnose(data, parent)
-    if found.status is None:
-        return Diagnosis(None, "")
-    root = found.reason if found.status is Status.SKIPPED else f"its {parent.stage} is {found.status}: {found.reason}"
-    return Diagnosis(Status.SKIPPED, root, found.run_id)
-
-
-def _diagnose_copy(plan: DocumentPlan, parent: Parent | None) -> Diagnosis:
-    assert parent is not None, "config refuses mode copy where there is no parent"
-    try:
-        _parse(plan, parent.document.read_text(parent.file))
-    except ParseError as error:
-        return Diagnosis(Status.PARSE_ERROR, str(error))
-    return Diagnosis(None, "")
-
-
-def _diagnose_attempts(plan: DocumentPlan, attempts: list[Attempt]) -> Diagnosis:
-    finished = [attempt for attempt in attempts if attempt.outcome is not None]
-    if not finished:
-        return Diagnosis(None, "")
-    order = (Status.OK, Status.TRUNCATED)
-    paid = [attempt for status in order for attempt in finished if attempt.status == status]
-    attempt = paid[0] if paid else finished[-1]
-    run_id = str((attempt.outcome or {}).get("run_id", ""))
-    if attempt.status != Status.OK:
-        return Diagnosis(Status(str(attempt.status)), _reason_of(attempt), run_id)
-    try:
-        _parse_answer(plan, attempt)
-    except DocumentFailed as error:
-        return Diagnosis(Status.PARSE_ERROR, error.reason, run_id)
-    return Diagnosis(None, "", run_id)  # answered, and not committed yet

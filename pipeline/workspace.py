@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 from pipeline.configuration import Configuration, load_configuration
+from pipeline.diagnosis import diagnose
 from pipeline.errors import PlanStale, UnknownName
-from pipeline.making import Maker, diagnose
+from pipeline.making import Maker
 from pipeline.planning import (
     CohortPlan,
     DocumentPlan,

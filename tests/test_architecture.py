@@ -18,6 +18,7 @@ LAYERS = [
     ["pipeline.tasks"],
     ["pipeline.report_document"],
     ["pipeline.workspace"],
+    ["pipeline.diagnosis"],
     ["pipeline.making"],
     ["pipeline.planning"],
     ["pipeline.configuration", "pipeline.adoption", "pipeline.trying", "pipeline.reports"],

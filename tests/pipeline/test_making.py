@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import gateway
+from pipeline.diagnosis import diagnose
 from pipeline.errors import DocumentFailed
-from pipeline.making import Maker, diagnose, encode_reply, make_document
+from pipeline.making import Maker, encode_reply, make_document
 from pipeline.planning import DocumentPlan
 from pipeline.settings import Roots
 from pipeline.stages import Stage, Status
