@@ -1,6 +1,7 @@
 """Luigi's view: every target is one document's folder, and completeness is its presence.
 
     luigi --module pipeline Cohort --name demo --local-scheduler       everything, the report included
+    luigi --module pipeline Cohort --name demo --show-all              with a row for what is there, too
     luigi --module pipeline Essay --doc-id 2m4b8z1c7k3f0q9x …          one document and what it needs
 
     Cohort -> Report -> Evaluation -> Essay -> Draft
@@ -236,9 +237,15 @@ class Cohort(luigi.Task):  # type: ignore[misc]
         default=False, significant=False, description="Make the report without the documents that cannot be made."
     )
     name = luigi.Parameter(description="The name of a file in config/cohorts, without .toml.")
+    show_all = luigi.BoolParameter(
+        default=False, significant=False, description="Schedule what is there too, to see it in the dashboard."
+    )
+    _has_run = False
 
     def complete(self) -> bool:
         workspace = find_workspace()
+        if self.show_all and not self._has_run:
+            return False  # or Luigi would not look at the documents of a complete cohort
         workspace.write_tables(self.name)
         missing = workspace.find_missing(self.name)
         if not missing:
@@ -252,7 +259,7 @@ class Cohort(luigi.Task):  # type: ignore[misc]
         workspace.write_tables(self.name)
         if not self.allow_missing:
             yield Report(doc_id=workspace.report_id(self.name))
-        for plan in reversed(workspace.find_missing(self.name)):  # Luigi looks at the last first
+        for plan in reversed(self._list_scheduled(workspace)):  # Luigi looks at the last first
             yield task_of(plan, allow_missing=self.allow_missing)
 
     def run(self) -> None:
@@ -260,6 +267,12 @@ class Cohort(luigi.Task):  # type: ignore[misc]
         if not self.allow_missing:
             check_complete(workspace, self.name)
         make_report(workspace, self.name)
+        self._has_run = True
+
+    def _list_scheduled(self, workspace: Workspace) -> list[DocumentPlan]:
+        if self.show_all:
+            return list(workspace.plan(self.name).walk())
+        return workspace.find_missing(self.name)
 
 
 def check_complete(workspace: Workspace, cohort: str) -> None:

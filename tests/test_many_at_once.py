@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -169,6 +170,24 @@ def test_one_place_and_many_make_the_same_bytes(folder, tmp_path_factory):
     run(other, *BUILD, "--concurrency", "64")
 
     assert read_texts(folder) == read_texts(other)
+
+
+@pytest.mark.parametrize("present", ["nothing", "one draft is missing", "everything"])
+def test_show_all_schedules_what_is_there_and_makes_only_what_is_missing(present, folder):
+    if present != "nothing":
+        run(folder, *BUILD)
+    if present == "one draft is missing":
+        shutil.rmtree(next((folder / "data" / "docs" / "draft").iterdir()))
+    attempts = count_attempts(folder)
+
+    shown = run(folder, *LUIGI, "--show-all").stderr
+    plain = run(folder, *LUIGI).stderr
+
+    assert "Scheduled 44 tasks" in shown  # 42 documents, the report and the cohort
+    made = {"nothing": 44, "one draft is missing": 2, "everything": 1}[present]  # the cohort itself always runs
+    assert f"* {made} ran successfully" in shown
+    assert "Scheduled 1 tasks" in plain
+    assert count_attempts(folder) == (attempts or 42)
 
 
 # Signals
