@@ -19,17 +19,20 @@ from __future__ import annotations
 import asyncio
 import functools
 import operator
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import luigi
+from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.errors import DocumentFailed, PipelineError
+from pipeline.errors import DocumentFailed, InputInvalid, PipelineError
 from pipeline.making import make_document
 from pipeline.planning import DocumentPlan
 from pipeline.report_document import make_report, report_id_now
 from pipeline.scheduling import Factory
-from pipeline.settings import SECTION, Roots, find_roots
+from pipeline.settings import HIGHEST_CONCURRENCY, SECTION, Roots, find_roots
 from pipeline.stages import Stage
 from pipeline.threads import DaemonThreads
 from pipeline.workspace import Workspace
@@ -38,7 +41,6 @@ from store.identity import check_id
 
 REPORT_SHOWN_MISSING = 5  # names of missing documents in an error message
 DEFAULT_CONCURRENCY = 16
-HIGHEST_CONCURRENCY = 4096  # each takes a thread
 LOCAL_MODELS = "llm_local"  # the resource of models in this process, limited to their slots; see limit_resources
 
 _making = DaemonThreads("daybook-making")
@@ -69,9 +71,30 @@ class daybook(luigi.Config):  # type: ignore[misc]  # noqa: N801  the class name
     )
 
 
+def read_settings() -> daybook:
+    """Return the settings. Raises InputInvalid for one that Luigi cannot read."""
+    try:
+        return daybook()
+    except ValueError as error:
+        raise InputInvalid(
+            f"[daybook] cannot be used: {error.__cause__ or error}. Expected as concurrency a whole number "
+            f"from 1 to {HIGHEST_CONCURRENCY}. Correct it in luigi.cfg or on the command line."
+        ) from error
+
+
 def find_workspace() -> Workspace:
-    """Return the workspace of this process's settings; the same one each time."""
-    settings = daybook()
+    """Return the workspace of this process's settings; the same one each time.
+
+    Every task asks several times, and Luigi takes long to read settings: they are read again only when
+    what they depend on has changed.
+    """
+    sources = (str(Path.cwd()), *map(os.environ.get, ("DAYBOOK_DATA_ROOT", "DAYBOOK_CONFIG_ROOT", "LUIGI_CONFIG_PATH")))
+    return _find_workspace(sources, CmdlineParser.get_instance())
+
+
+@functools.lru_cache(maxsize=1)
+def _find_workspace(_sources: tuple[str | None, ...], _command_line: Any) -> Workspace:
+    settings = read_settings()
     return _open_workspace(
         find_roots(_unless_from_file(settings, "data_root"), _unless_from_file(settings, "config_root"))
     )
@@ -90,7 +113,7 @@ def _open_workspace(roots: Roots) -> Workspace:
 
 def make_factory(concurrency: int | None = None) -> Factory:
     """Return what makes scheduler and worker; `concurrency` goes before the setting."""
-    return Factory(concurrency or daybook().concurrency, limit_resources())
+    return Factory(concurrency or read_settings().concurrency, limit_resources())
 
 
 def limit_resources() -> dict[str, int]:

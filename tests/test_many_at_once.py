@@ -271,7 +271,19 @@ def test_a_second_signal_ends_at_once(folder, provider):
     assert seconds < 2.5
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "many"])
+@pytest.mark.parametrize("value", ["0", "5000", "many"])
+def test_a_concurrency_in_luigi_cfg_that_cannot_be_used_is_explained(value, folder):
+    config = folder / "luigi.cfg"
+    config.write_text(config.read_text().replace("concurrency = 16", f"concurrency = {value}"))
+
+    errors = run(folder, *BUILD, code=1).stderr
+
+    assert "whole number from 1 to 4096. Correct it in luigi.cfg" in errors
+    assert value in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "5000", "many"])
 def test_a_concurrency_that_is_no_number_from_1_is_refused(value, folder):
     assert "whole number from 1" in run(folder, *BUILD, "--concurrency", value, code=2).stderr
 
