@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline import printing
 from pipeline.errors import PipelineError
-from pipeline.settings import Roots, find_roots
+from pipeline.settings import HIGHEST_CONCURRENCY, Roots, find_roots
 from store.errors import StoreError
 
 EXIT_OK, EXIT_ERROR = 0, 1
@@ -107,8 +107,9 @@ def _add_build(commands: Any) -> None:
 
 
 def _read_concurrency(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of documents. Expected a whole number from 1.")
+    if not text.isdecimal() or not 1 <= int(text) <= HIGHEST_CONCURRENCY:
+        expected = f"Expected a whole number from 1 to {HIGHEST_CONCURRENCY}."
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of documents. {expected}")
     return int(text)
 
 

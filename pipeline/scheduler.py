@@ -42,12 +42,12 @@ import logging
 import pickle
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from luigi.scheduler import DONE, FAILED, PENDING, RPC_METHODS, RUNNING, Scheduler, SimpleTaskState
+from luigi.scheduler import DONE, FAILED, PENDING, RPC_METHODS, RUNNING, Scheduler, SimpleTaskState, Task
 
 logger = logging.getLogger("luigi.scheduler")
 
@@ -241,12 +241,12 @@ class ReadyScheduler(Scheduler):  # type: ignore[misc]
         waiting = [(task, prio)]
         while waiting:
             current, wanted = waiting.pop()
-            raised = max(wanted, current.priority)
+            raised = max(wanted, _read_priority(current))
             if raised != current.priority:
                 current.priority = raised
                 self._touched[current.id] = None
             deps = (self._state.get_task(dep) for dep in current.deps or ())
-            waiting.extend((dep, raised) for dep in deps if dep is not None and raised > dep.priority)
+            waiting.extend((dep, raised) for dep in deps if dep is not None and raised > _read_priority(dep))
 
     # The answer to a worker
 
@@ -334,16 +334,38 @@ class ReadyScheduler(Scheduler):  # type: ignore[misc]
             if not self._has_resources(task.resources, reserved):
                 continue
             is_ours = worker in task.workers or (assistant and task.runnable)
-            if is_ours and self._has_resources(task.resources, used):
+            could_run = self._has_resources(task.resources, used)
+            if is_ours and could_run:
                 return self._pop(head)
             for resource, amount in head.needs:
                 reserved[resource] += amount
+                used[resource] += amount if could_run else 0  # its own worker may ask for it any moment
         return None
 
     def _rank_heads(self, own: list[Head], worker: str) -> list[Head]:
-        """Return own heads and those of workers with a free place, best first, each task once."""
-        others = self._list_heads(self._list_others_with_free_places(worker))
+        """Return own heads and those that other workers have a place for, best first, each task once."""
+        others = self._list_heads_with_a_place(worker)
         return sorted({head.entry.task_id: head for head in [*others, *own]}.values())
+
+    def _list_heads_with_a_place(self, worker: str) -> list[Head]:
+        """Return the heads of other living workers that run fewer tasks of higher rank than they have places.
+
+        What such a worker runs of lower rank does not count: its place will be free one day, and the
+        resource is to be free then.
+        """
+        alive = self._state.get_active_workers(last_get_work_gt=time.time() - self._config.worker_disconnect_delay)
+        places = {other.id: other.info.get("workers", 1) for other in alive if other.id != worker and other.enabled}
+        if not places:
+            return []
+        running = defaultdict[str, list[tuple[float, int]]](list)
+        for task in self._state.get_active_tasks_by_status(RUNNING):
+            running[task.worker_running].append((-_read_priority(task), getattr(task, "place", 0)))
+        return [
+            head
+            for head in self._list_heads(places)
+            if sum(rank < (head.entry.minus_priority, head.entry.place) for rank in running[head.owner])
+            < places[head.owner]
+        ]
 
     def _list_heads(self, owners: Iterable[str]) -> list[Head]:
         heads = []
@@ -366,16 +388,6 @@ class ReadyScheduler(Scheduler):  # type: ignore[misc]
                 return entry
             heapq.heappop(heap)
         return None
-
-    def _list_others_with_free_places(self, worker: str) -> list[str]:
-        """Return the ids of the other workers that are alive and could start something now."""
-        running = Counter(task.worker_running for task in self._state.get_active_tasks_by_status(RUNNING))
-        alive = self._state.get_active_workers(last_get_work_gt=time.time() - self._config.worker_disconnect_delay)
-        return [
-            other.id
-            for other in alive
-            if other.id != worker and other.enabled and running[other.id] < other.info.get("workers", 1)
-        ]
 
     def _pop(self, head: Head) -> Any:
         heapq.heappop(self._ready[head.owner][head.needs])
@@ -404,6 +416,11 @@ class ReadyScheduler(Scheduler):  # type: ignore[misc]
                 if task.worker_running != worker and worker in task.workers
             ]
         return reply
+
+
+def _read_priority(task: Any) -> float:
+    """Return a task's priority; Luigi's default where a task's class has set something that is no number."""
+    return task.priority if isinstance(task.priority, int | float) else Task.DEFAULT_PRIORITY
 
 
 def _describe_counts(waiting: int, worker_state: str) -> dict[str, Any]:

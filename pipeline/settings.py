@@ -21,6 +21,7 @@ from typing import NamedTuple
 from pipeline.errors import InputInvalid
 
 SECTION = "daybook"
+HIGHEST_CONCURRENCY = 4096  # documents at work at the same time; each takes a thread
 DEFAULT_FOLDERS = {"data_root": "data", "config_root": "config"}
 
 

@@ -1,6 +1,7 @@
 """Luigi's view: every target is one document's folder, and completeness is its presence.
 
     luigi --module pipeline Cohort --name demo --local-scheduler       everything, the report included
+    luigi --module pipeline Cohort --name demo --show-all              with a row for what is there, too
     luigi --module pipeline Essay --doc-id 2m4b8z1c7k3f0q9x …          one document and what it needs
 
     Cohort -> Report -> Evaluation -> Essay -> Draft
@@ -18,17 +19,20 @@ from __future__ import annotations
 import asyncio
 import functools
 import operator
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import luigi
+from luigi.cmdline_parser import CmdlineParser
 
-from pipeline.errors import DocumentFailed, PipelineError
+from pipeline.errors import DocumentFailed, InputInvalid, PipelineError
 from pipeline.making import make_document
 from pipeline.planning import DocumentPlan
 from pipeline.report_document import make_report, report_id_now
 from pipeline.scheduling import Factory
-from pipeline.settings import SECTION, Roots, find_roots
+from pipeline.settings import HIGHEST_CONCURRENCY, SECTION, Roots, find_roots
 from pipeline.stages import Stage
 from pipeline.threads import DaemonThreads
 from pipeline.workspace import Workspace
@@ -37,7 +41,6 @@ from store.identity import check_id
 
 REPORT_SHOWN_MISSING = 5  # names of missing documents in an error message
 DEFAULT_CONCURRENCY = 16
-HIGHEST_CONCURRENCY = 4096  # each takes a thread
 LOCAL_MODELS = "llm_local"  # the resource of models in this process, limited to their slots; see limit_resources
 
 _making = DaemonThreads("daybook-making")
@@ -68,9 +71,30 @@ class daybook(luigi.Config):  # type: ignore[misc]  # noqa: N801  the class name
     )
 
 
+def read_settings() -> daybook:
+    """Return the settings. Raises InputInvalid for one that Luigi cannot read."""
+    try:
+        return daybook()
+    except ValueError as error:
+        raise InputInvalid(
+            f"[daybook] cannot be used: {error.__cause__ or error}. Expected as concurrency a whole number "
+            f"from 1 to {HIGHEST_CONCURRENCY}. Correct it in luigi.cfg or on the command line."
+        ) from error
+
+
 def find_workspace() -> Workspace:
-    """Return the workspace of this process's settings; the same one each time."""
-    settings = daybook()
+    """Return the workspace of this process's settings; the same one each time.
+
+    Every task asks several times, and Luigi takes long to read settings: they are read again only when
+    what they depend on has changed.
+    """
+    sources = (str(Path.cwd()), *map(os.environ.get, ("DAYBOOK_DATA_ROOT", "DAYBOOK_CONFIG_ROOT", "LUIGI_CONFIG_PATH")))
+    return _find_workspace(sources, CmdlineParser.get_instance())
+
+
+@functools.lru_cache(maxsize=1)
+def _find_workspace(_sources: tuple[str | None, ...], _command_line: Any) -> Workspace:
+    settings = read_settings()
     return _open_workspace(
         find_roots(_unless_from_file(settings, "data_root"), _unless_from_file(settings, "config_root"))
     )
@@ -89,7 +113,7 @@ def _open_workspace(roots: Roots) -> Workspace:
 
 def make_factory(concurrency: int | None = None) -> Factory:
     """Return what makes scheduler and worker; `concurrency` goes before the setting."""
-    return Factory(concurrency or daybook().concurrency, limit_resources())
+    return Factory(concurrency or read_settings().concurrency, limit_resources())
 
 
 def limit_resources() -> dict[str, int]:
@@ -236,9 +260,15 @@ class Cohort(luigi.Task):  # type: ignore[misc]
         default=False, significant=False, description="Make the report without the documents that cannot be made."
     )
     name = luigi.Parameter(description="The name of a file in config/cohorts, without .toml.")
+    show_all = luigi.BoolParameter(
+        default=False, significant=False, description="Schedule what is there too, to see it in the dashboard."
+    )
+    _has_run = False
 
     def complete(self) -> bool:
         workspace = find_workspace()
+        if self.show_all and not self._has_run:
+            return False  # or Luigi would not look at the documents of a complete cohort
         workspace.write_tables(self.name)
         missing = workspace.find_missing(self.name)
         if not missing:
@@ -252,7 +282,7 @@ class Cohort(luigi.Task):  # type: ignore[misc]
         workspace.write_tables(self.name)
         if not self.allow_missing:
             yield Report(doc_id=workspace.report_id(self.name))
-        for plan in reversed(workspace.find_missing(self.name)):  # Luigi looks at the last first
+        for plan in reversed(self._list_scheduled(workspace)):  # Luigi looks at the last first
             yield task_of(plan, allow_missing=self.allow_missing)
 
     def run(self) -> None:
@@ -260,6 +290,12 @@ class Cohort(luigi.Task):  # type: ignore[misc]
         if not self.allow_missing:
             check_complete(workspace, self.name)
         make_report(workspace, self.name)
+        self._has_run = True
+
+    def _list_scheduled(self, workspace: Workspace) -> list[DocumentPlan]:
+        if self.show_all:
+            return list(workspace.plan(self.name).walk())
+        return workspace.find_missing(self.name)
 
 
 def check_complete(workspace: Workspace, cohort: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -171,6 +172,24 @@ def test_one_place_and_many_make_the_same_bytes(folder, tmp_path_factory):
     assert read_texts(folder) == read_texts(other)
 
 
+@pytest.mark.parametrize("present", ["nothing", "one draft is missing", "everything"])
+def test_show_all_schedules_what_is_there_and_makes_only_what_is_missing(present, folder):
+    if present != "nothing":
+        run(folder, *BUILD)
+    if present == "one draft is missing":
+        shutil.rmtree(next((folder / "data" / "docs" / "draft").iterdir()))
+    attempts = count_attempts(folder)
+
+    shown = run(folder, *LUIGI, "--show-all").stderr
+    plain = run(folder, *LUIGI).stderr
+
+    assert "Scheduled 44 tasks" in shown  # 42 documents, the report and the cohort
+    made = {"nothing": 44, "one draft is missing": 2, "everything": 1}[present]  # the cohort itself always runs
+    assert f"* {made} ran successfully" in shown
+    assert "Scheduled 1 tasks" in plain
+    assert count_attempts(folder) == (attempts or 42)
+
+
 # Signals
 
 
@@ -252,7 +271,19 @@ def test_a_second_signal_ends_at_once(folder, provider):
     assert seconds < 2.5
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "many"])
+@pytest.mark.parametrize("value", ["0", "5000", "many"])
+def test_a_concurrency_in_luigi_cfg_that_cannot_be_used_is_explained(value, folder):
+    config = folder / "luigi.cfg"
+    config.write_text(config.read_text().replace("concurrency = 16", f"concurrency = {value}"))
+
+    errors = run(folder, *BUILD, code=1).stderr
+
+    assert "whole number from 1 to 4096. Correct it in luigi.cfg" in errors
+    assert value in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "5000", "many"])
 def test_a_concurrency_that_is_no_number_from_1_is_refused(value, folder):
     assert "whole number from 1" in run(folder, *BUILD, "--concurrency", value, code=2).stderr
 

@@ -130,6 +130,45 @@ def test_an_urgent_task_of_another_worker_keeps_its_resource(scheduler_class):
 
 
 @BOTH
+@pytest.mark.parametrize(("own_priority", "given"), [(4, None), (10, "mine")])
+def test_a_worker_busy_with_less_urgent_work_keeps_a_resource_and_one_busy_with_more_does_not(
+    own_priority, given, scheduler_class
+):
+    scheduler = scheduler_class(resources={"a": 1})
+    add(scheduler, "running", worker="other", priority=own_priority)
+    assert ask_for_work(scheduler, "other") == "running"
+    add(scheduler, "urgent", worker="other", resources={"a": 1}, priority=5)
+    add(scheduler, "mine", resources={"a": 1}, priority=1)
+
+    assert ask_for_work(scheduler) == given
+
+
+@BOTH
+def test_what_another_worker_could_start_right_now_is_as_good_as_taken(scheduler_class):
+    scheduler = scheduler_class(resources={"a": 2})
+    ask_for_work(scheduler, "other")  # it is alive
+    add(scheduler, "first", resources={"a": 1})
+    add(scheduler, "second", resources={"a": 1})
+    add(scheduler, "urgent", worker="other", resources={"a": 1}, priority=10)
+    scheduler.add_worker("w", {"workers": 2})
+
+    assert ask_for_work(scheduler) == "first"
+    assert ask_for_work(scheduler, running=("first",)) is None
+    assert ask_for_work(scheduler, "other") == "urgent"
+
+
+@BOTH
+def test_a_priority_that_is_no_number_counts_as_none(scheduler_class):
+    scheduler = scheduler_class()
+    add(scheduler, "t")
+    scheduler._state.get_task("t").priority = "high"
+
+    add(scheduler, "t", priority=5)
+
+    assert scheduler._state.get_task("t").priority == 5
+
+
+@BOTH
 def test_a_limit_that_is_raised_in_mid_run_counts(scheduler_class):
     scheduler = scheduler_class(resources={"a": 1})
     add(scheduler, "a1", resources={"a": 1})
