@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from pipeline.diagnosis import diagnose
 from pipeline.errors import InputInvalid, UnknownName
 from pipeline.making import build_call, read_parent, render
-from pipeline.planning import DocumentPlan, read_task_table, table_path
+from pipeline.planning import DocumentPlan
 from pipeline.prompts import RenderFailed
 from pipeline.report_document import REPORT_PAGE, report_id_now
 from pipeline.stages import MADE_STAGES, Mode, Stage, Status
+from pipeline.task_tables import read_task_table, table_path
 from pipeline.workspace import MISSING, Workspace
 from store.calls import call_id_of
 from store.documents import Document

@@ -11,18 +11,10 @@ from pipeline.configuration import Configuration, load_configuration
 from pipeline.diagnosis import diagnose
 from pipeline.errors import PlanStale, UnknownName
 from pipeline.making import Maker
-from pipeline.planning import (
-    CohortPlan,
-    DocumentPlan,
-    RowOutcome,
-    find_cohorts_of,
-    plan_cohort,
-    plan_report,
-    table_path,
-    write_task_tables,
-)
+from pipeline.planning import CohortPlan, DocumentPlan, RowOutcome, plan_cohort, plan_report
 from pipeline.settings import Roots
 from pipeline.stages import Stage, Status
+from pipeline.task_tables import find_cohorts_of, table_path, write_task_tables
 from store.data_root import DataRoot
 
 MISSING = "missing"  # the place of a status in counts and tables, for what was never tried

@@ -20,6 +20,7 @@ LAYERS = [
     ["pipeline.workspace"],
     ["pipeline.diagnosis"],
     ["pipeline.making"],
+    ["pipeline.task_tables"],
     ["pipeline.planning"],
     ["pipeline.configuration", "pipeline.adoption", "pipeline.trying", "pipeline.reports"],
     ["pipeline.report_contents"],

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.planning import TABLE_COLUMNS
+from pipeline.task_tables import TABLE_COLUMNS
 from tests.provider_server import ProviderServer, make_completion, reply_json
 
 ROOT = Path(__file__).parent.parent

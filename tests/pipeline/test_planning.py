@@ -14,21 +14,17 @@ import pytest
 from pipeline.adoption import adopt_workspace
 from pipeline.configuration import load_configuration
 from pipeline.errors import TaskTableInvalid
-from pipeline.planning import (
+from pipeline.planning import CohortPlan, RowOutcome, plan_cohort, plan_report, report_inputs
+from pipeline.rules import Selection
+from pipeline.stages import Stage
+from pipeline.task_tables import (
     TABLE_COLUMNS,
-    CohortPlan,
-    RowOutcome,
     find_cohorts_of,
     format_task_table,
-    plan_cohort,
-    plan_report,
     read_task_table,
-    report_inputs,
     table_path,
     write_task_tables,
 )
-from pipeline.rules import Selection
-from pipeline.stages import Stage
 from store.identity import ID_FORM
 from tests.pipeline.config_folder import Files, doc_ids_of, edit, load_changed, plan_changed, row_of, write_config
 
