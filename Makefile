@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COHORT ?= demo
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test quick lint lock clean
 
 # The main job, on a model that runs in this process: no key, no account, no network.
 demo: $(READY)
@@ -15,6 +15,10 @@ demo: $(READY)
 # All tests, the slow ones too.
 test: $(READY)
 	$(BIN)/pytest
+
+# The same without the slow tests.
+quick: $(READY)
+	$(BIN)/pytest -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

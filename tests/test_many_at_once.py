@@ -30,6 +30,8 @@ from tests.test_command_line import (
     run_json,
 )
 
+pytestmark = pytest.mark.slow  # each test starts programs and waits for a server
+
 LUIGI = ["luigi", "--module", "pipeline", "Cohort", "--name", COHORT, "--local-scheduler"]
 BUILD = ["daybook", "build", COHORT]
 
