@@ -15,10 +15,10 @@ from pipeline.errors import InputInvalid, UnknownName
 from pipeline.making import build_call, read_parent, render
 from pipeline.planning import DocumentPlan
 from pipeline.prompts import RenderFailed
-from pipeline.report_document import REPORT_PAGE, report_id_now
+from pipeline.report_document import REPORT_PAGE, identify_report
 from pipeline.stages import MADE_STAGES, Mode, Stage, Status
 from pipeline.task_tables import read_task_table, table_path
-from pipeline.workspace import MISSING, Workspace
+from pipeline.workspace import MISSING, Workspace, count_statuses
 from store.calls import call_id_of
 from store.documents import Document
 from store.errors import StoreError, TextMissing
@@ -102,7 +102,7 @@ def describe_status(workspace: Workspace, cohort: str | None) -> Json:
 
 def _describe_cohort(workspace: Workspace, name: str) -> Json:
     outcomes = list(workspace.list_outcomes(name))
-    counts = workspace.count_statuses(name)
+    counts = count_statuses(outcomes)
     failures = {}
     for outcome in outcomes:
         if outcome.status not in (Status.OK, MISSING):
@@ -113,7 +113,7 @@ def _describe_cohort(workspace: Workspace, name: str) -> Json:
                 "status": outcome.status,
                 "reason": outcome.reason,
             }
-    report_id = report_id_now(workspace, name)
+    report_id = identify_report(outcomes).doc_id
     has_report = workspace.data.documents.is_present(Stage.REPORT, report_id)
     page = workspace.data.documents.folder_of(Stage.REPORT, report_id) / REPORT_PAGE
     return {

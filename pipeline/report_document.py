@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from pipeline.planning import RowOutcome, report_inputs
 from pipeline.reports import ReportRow, render_report
@@ -19,9 +20,7 @@ SUMMARY_FILE = "parsed.txt"
 def make_report(workspace: Workspace, cohort: str) -> Document:
     """Return the report over a cohort as it stands now: the complete one, or one that says what is missing."""
     outcomes = list(workspace.list_outcomes(cohort))
-    inputs = report_inputs(outcomes)
-    digest = digest_of(Stage.REPORT, inputs)
-    doc_id = id_from_digest(digest)
+    inputs, digest, doc_id = identify_report(outcomes)
     documents = workspace.data.documents
     try:
         return documents.read(Stage.REPORT, doc_id, digest=digest)
@@ -32,9 +31,19 @@ def make_report(workspace: Workspace, cohort: str) -> Document:
     return documents.commit(Stage.REPORT, doc_id, files, {**metadata, "parsed_bytes": len(files[SUMMARY_FILE])})
 
 
-def report_id_now(workspace: Workspace, cohort: str) -> str:
-    """Return the doc_id of the report over a cohort as it stands now."""
-    return id_from_digest(digest_of(Stage.REPORT, report_inputs(workspace.list_outcomes(cohort))))
+class ReportIdentity(NamedTuple):
+    """What the report over some rows is made from, and its name."""
+
+    inputs: dict[str, Any]
+    digest: str
+    doc_id: str
+
+
+def identify_report(outcomes: Iterable[RowOutcome]) -> ReportIdentity:
+    """Return the identity of the report over rows as they stand."""
+    inputs = report_inputs(outcomes)
+    digest = digest_of(Stage.REPORT, inputs)
+    return ReportIdentity(inputs, digest, id_from_digest(digest))
 
 
 def _title_of(workspace: Workspace, cohort: str) -> str:

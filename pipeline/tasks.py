@@ -30,7 +30,7 @@ from luigi.cmdline_parser import CmdlineParser
 from pipeline.errors import DocumentFailed, InputInvalid, PipelineError
 from pipeline.making import make_document
 from pipeline.planning import DocumentPlan
-from pipeline.report_document import make_report, report_id_now
+from pipeline.report_document import identify_report, make_report
 from pipeline.scheduling import Factory
 from pipeline.settings import HIGHEST_CONCURRENCY, SECTION, Roots, find_roots
 from pipeline.stages import Stage
@@ -275,7 +275,9 @@ class Cohort(luigi.Task):  # type: ignore[misc]
             return workspace.data.documents.is_present(Stage.REPORT, workspace.report_id(self.name))
         if not (self.allow_missing and all(workspace.is_settled(plan) for plan in missing)):
             return False
-        return workspace.data.documents.is_present(Stage.REPORT, report_id_now(workspace, self.name))
+        return workspace.data.documents.is_present(
+            Stage.REPORT, identify_report(workspace.list_outcomes(self.name)).doc_id
+        )
 
     def requires(self) -> Iterator[luigi.Task]:
         workspace = find_workspace()

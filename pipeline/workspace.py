@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -98,17 +98,6 @@ class Workspace:
                     found[key] = (str(diagnosis.status or MISSING), diagnosis.reason)
                 yield RowOutcome(row, *found[key])
 
-    def count_statuses(self, cohort: str) -> dict[Stage, Counter[str]]:
-        """Return {stage: {status: documents}} of a cohort; each document counts once."""
-        counts: dict[Stage, Counter[str]] = {stage: Counter() for stage in self.plan(cohort).rows}
-        seen: set[tuple[Stage, str]] = set()
-        for outcome in self.list_outcomes(cohort):
-            key = outcome.plan.stage, outcome.plan.doc_id
-            if key not in seen:
-                seen.add(key)
-                counts[outcome.plan.stage][outcome.status] += 1
-        return counts
-
     def report_id(self, cohort: str) -> str:
         """Return the doc_id of the report of the complete cohort."""
         return plan_report(self.plan(cohort))
@@ -128,3 +117,11 @@ class Workspace:
         if diagnosis.status is Status.SKIPPED and plan.parent is not None:
             return self.is_settled(plan.parent)
         return diagnosis.status is not None
+
+
+def count_statuses(outcomes: Iterable[RowOutcome]) -> dict[Stage, Counter[str]]:
+    """Return {stage: {status: documents}} of a cohort's rows; each document counts once."""
+    counts: dict[Stage, Counter[str]] = {}
+    for stage, _, status in dict.fromkeys((row.plan.stage, row.plan.doc_id, row.status) for row in outcomes):
+        counts.setdefault(stage, Counter())[status] += 1
+    return counts
