@@ -28,7 +28,6 @@ from pipeline.settings import Roots
 from pipeline.stages import Stage, Status
 from pipeline.tasks import TASKS, Cohort, DocumentTask, find_workspace, make_factory
 from pipeline.workspace import Workspace
-from store.documents import Document
 
 
 class Display(Protocol):
@@ -36,7 +35,7 @@ class Display(Protocol):
 
     def start(self, cohort: str, missing: list[DocumentPlan], present_count: int) -> None: ...
     def begin(self, plan: DocumentPlan) -> None: ...
-    def made(self, plan: DocumentPlan, document: Document) -> None: ...
+    def made(self, plan: DocumentPlan, completion_tokens: int) -> None: ...
     def failed(self, plan: DocumentPlan, reason: str) -> None: ...
     def stop(self) -> None: ...
 
@@ -112,7 +111,7 @@ def build_cohort(
     if missing:
         display.start(cohort, missing, result.present)
         try:
-            with _follow_tasks(workspace, result, display):
+            with _follow_tasks(result, display):
                 luigi.build(
                     [Cohort(name=cohort, allow_missing=allow_missing)],
                     worker_scheduler_factory=make_factory(concurrency),
@@ -146,13 +145,14 @@ def _finish(workspace: Workspace, result: BuildResult) -> None:
                     }
                 )
     report = make_report(workspace, result.cohort)
+    workspace.record_completeness(result.cohort)
     if report.metadata["run_id"] == workspace.maker.run_id:
         result.made[str(Stage.REPORT)] = 1
     result.report_doc_id, result.report_page = report.doc_id, str(report.folder / REPORT_PAGE)
 
 
 @contextmanager
-def _follow_tasks(workspace: Workspace, result: BuildResult, display: Display) -> Iterator[None]:
+def _follow_tasks(result: BuildResult, display: Display) -> Iterator[None]:
     """Show and count what Luigi's events tell, until the block ends."""
 
     def on_start(task: DocumentTask) -> None:
@@ -160,13 +160,12 @@ def _follow_tasks(workspace: Workspace, result: BuildResult, display: Display) -
 
     def on_success(task: DocumentTask) -> None:
         plan = task.find_plan()
-        if not task.output().exists():
+        if task.made is None:
             return display.failed(plan, "not made")  # allow_missing takes a failure for an end
-        document = workspace.data.documents.read(plan.stage, plan.doc_id)
         result.made[str(plan.stage)] = result.made.get(str(plan.stage), 0) + 1
-        result.prompt_tokens += document.metadata["prompt_tokens"] or 0
-        result.completion_tokens += document.metadata["completion_tokens"] or 0
-        return display.made(plan, document)
+        result.prompt_tokens += task.made.prompt_tokens
+        result.completion_tokens += task.made.completion_tokens
+        return display.made(plan, task.made.completion_tokens)
 
     def on_failure(task: DocumentTask, error: BaseException) -> None:
         if isinstance(error, DocumentFailed):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from typing import TextIO
 
 from pipeline.building import Display
 from pipeline.planning import DocumentPlan
 from pipeline.printing import format_duration, make_visible
-from store.documents import Document
 
 Key = tuple[str, str]  # stage and doc_id
 
@@ -22,6 +22,7 @@ class Tally:
         self.completion_tokens = 0
         self._made: set[Key] = set()
         self._failed: set[Key] = set()
+        self._done_by_stage = Counter[str]()
         self.started = time.monotonic()
 
     @property
@@ -36,16 +37,21 @@ class Tally:
     def done(self) -> int:
         return self.made + self.failed
 
-    def add(self, document: Document) -> None:
-        self._made.add((document.stage, document.doc_id))
-        self._failed.discard((document.stage, document.doc_id))  # it was tried again
-        self.completion_tokens += document.metadata["completion_tokens"] or 0
+    def add(self, plan: DocumentPlan, completion_tokens: int) -> None:
+        if (plan.stage, plan.doc_id) in self._failed:  # it was tried again
+            self._failed.remove((plan.stage, plan.doc_id))
+        else:
+            self._done_by_stage[plan.stage] += 1
+        self._made.add((plan.stage, plan.doc_id))
+        self.completion_tokens += completion_tokens
 
     def add_failure(self, plan: DocumentPlan) -> None:
+        if (plan.stage, plan.doc_id) not in self._failed:
+            self._done_by_stage[plan.stage] += 1
         self._failed.add((plan.stage, plan.doc_id))
 
     def count_done(self, stage: str) -> int:
-        return sum(key[0] == stage for key in self._made | self._failed)
+        return self._done_by_stage[stage]
 
     @property
     def tokens_a_second(self) -> float:
@@ -77,8 +83,8 @@ class PlainDisplay:
     def begin(self, plan: DocumentPlan) -> None:
         pass
 
-    def made(self, plan: DocumentPlan, document: Document) -> None:
-        self._tally.add(document)
+    def made(self, plan: DocumentPlan, completion_tokens: int) -> None:
+        self._tally.add(plan, completion_tokens)
         self._print_document(plan, "ok")
 
     def failed(self, plan: DocumentPlan, reason: str) -> None:
@@ -129,8 +135,8 @@ class RichDisplay:
         self._at_work[plan.stage].add(plan.task_id)
         self._show_work(plan)
 
-    def made(self, plan: DocumentPlan, document: Document) -> None:
-        self._tally.add(document)
+    def made(self, plan: DocumentPlan, completion_tokens: int) -> None:
+        self._tally.add(plan, completion_tokens)
         self._advance(plan)
 
     def failed(self, plan: DocumentPlan, reason: str) -> None:

@@ -16,6 +16,7 @@ take its answer.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -34,8 +35,8 @@ from store.calls import Attempt, call_id_of
 from store.data_root import DataRoot
 from store.documents import Document
 from store.errors import DocumentMissing
-from store.named_locks import NamedLocks
 
+HALF_A_SURROGATE_PAIR = re.compile("[\ud800-\udfff]")  # Python joins whole pairs, so each one found is half
 PROMPT_FILE, RAW_FILE, PARSED_FILE = "prompt.txt", "raw.txt", "parsed.txt"
 
 Ask = Callable[..., Answer]
@@ -54,7 +55,6 @@ class Maker:
     run_id: str = field(default_factory=new_run_id)
     ask: Ask = gateway.ask
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    call_locks: NamedLocks = field(default_factory=NamedLocks)  # by call_id
 
 
 class Parent(NamedTuple):
@@ -195,8 +195,10 @@ def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str) -> Attempt:
     """
     call = build_call(plan, prompt)
     call_id = call_id_of(call.as_identity())
-    with maker.call_locks.hold(call_id):
-        attempt = _find_paid_attempt(maker, call_id) or _ask_model(maker, plan, call, call_id)
+    attempt = maker.data.calls.find_answer(call_id)
+    if attempt is None:
+        with maker.data.calls.hold(call_id):  # an attempt without an outcome is nobody's now: its process died
+            attempt = _find_paid_attempt(maker, call_id) or _ask_model(maker, plan, call, call_id)
     if attempt.status != Status.OK:
         raise _failure(plan, Status(str(attempt.status)), reason_of(attempt))
     return attempt
@@ -284,7 +286,7 @@ def encode_reply(text: str) -> bytes:
 
     The exact bytes of the answer are in the ledger's response.bin.
     """
-    return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in text).encode()
+    return HALF_A_SURROGATE_PAIR.sub("\ufffd", text).encode()
 
 
 def parse_text(plan: DocumentPlan, text: str) -> Parsed:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from pipeline.planning import RowOutcome, report_inputs
@@ -19,15 +20,18 @@ SUMMARY_FILE = "parsed.txt"
 
 def make_report(workspace: Workspace, cohort: str) -> Document:
     """Return the report over a cohort as it stands now: the complete one, or one that says what is missing."""
+    documents = workspace.data.documents
+    if not workspace.find_missing(cohort) and documents.is_present(Stage.REPORT, workspace.report_id(cohort)):
+        return documents.read(Stage.REPORT, workspace.report_id(cohort))
     outcomes = list(workspace.list_outcomes(cohort))
     inputs, digest, doc_id = identify_report(outcomes)
-    documents = workspace.data.documents
     try:
         return documents.read(Stage.REPORT, doc_id, digest=digest)
     except DocumentMissing:
         pass
-    files = render_report(_title_of(workspace, cohort), [_report_row(outcome) for outcome in outcomes], documents.read)
-    metadata = {**_describe_report(workspace, cohort, outcomes), "digest": digest, "inputs": inputs}
+    read = functools.cache(documents.read)
+    files = render_report(_title_of(workspace, cohort), [_report_row(outcome) for outcome in outcomes], read)
+    metadata = {**_describe_report(workspace, cohort, outcomes, read), "digest": digest, "inputs": inputs}
     return documents.commit(Stage.REPORT, doc_id, files, {**metadata, "parsed_bytes": len(files[SUMMARY_FILE])})
 
 
@@ -67,14 +71,15 @@ def _report_row(outcome: RowOutcome) -> ReportRow:
     )
 
 
-def _describe_report(workspace: Workspace, cohort: str, outcomes: list[RowOutcome]) -> dict[str, Any]:
+def _describe_report(
+    workspace: Workspace, cohort: str, outcomes: list[RowOutcome], read: Callable[[str, str], Document]
+) -> dict[str, Any]:
     """Return the report's metadata. Its parents are all documents that it read, each once."""
     made = {(str(row.plan.stage), row.plan.doc_id) for row in outcomes if row.status == Status.OK}
     maker = workspace.maker
     parents = []
     for stage, doc_id in sorted(made):
-        document = workspace.data.documents.read(stage, doc_id)
-        blake3 = document.file_blake3(SUMMARY_FILE)
+        blake3 = read(stage, doc_id).file_blake3(SUMMARY_FILE)
         parents.append({"stage": stage, "doc_id": doc_id, "file": SUMMARY_FILE, "blake3": blake3})
     return {
         "mode": Mode.COPY,

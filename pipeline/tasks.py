@@ -22,7 +22,7 @@ import operator
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
@@ -140,6 +140,13 @@ class DocumentTarget(luigi.Target):  # type: ignore[misc]
         return self._data.documents.is_present(self.stage, self.doc_id)
 
 
+class Made(NamedTuple):
+    """What a document took."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
 class DocumentTask(luigi.Task):  # type: ignore[misc]
     """Makes one document. `allow_missing` takes a failure for an end, so that a report can be made without it."""
 
@@ -154,6 +161,12 @@ class DocumentTask(luigi.Task):  # type: ignore[misc]
         """Luigi looks through the whole class for them about ten times a task, and they never change."""
         return super().get_params()
 
+    made: Made | None = None  # what this process made; Luigi has one object a task
+
+    @functools.cached_property
+    def workspace(self) -> Workspace:
+        return find_workspace()
+
     @property
     def resources(self) -> dict[str, int]:
         """One of llm_<provider>, where [resources] in luigi.cfg limits it; always of llm_local."""
@@ -165,15 +178,17 @@ class DocumentTask(luigi.Task):  # type: ignore[misc]
         return {name: 1} if name == LOCAL_MODELS or name in _list_limited_resources() else {}
 
     def output(self) -> DocumentTarget:
-        return DocumentTarget(find_workspace().data, self.stage, check_id("doc_id", self.doc_id))
+        return DocumentTarget(self.workspace.data, self.stage, check_id("doc_id", self.doc_id))
 
     def complete(self) -> bool:
+        if self.made is not None:  # committed durably a moment ago: Luigi asks four times more about each document
+            return True
         if self.output().exists():
             return True
-        return self.allow_missing and find_workspace().is_settled(self.find_plan())
+        return self.allow_missing and self.workspace.is_settled(self.find_plan())
 
     def find_plan(self) -> DocumentPlan:
-        return find_workspace().get_plan(self.stage, self.doc_id).plan
+        return self.workspace.get_plan(self.stage, self.doc_id).plan
 
     def requires(self) -> list[DocumentTask]:
         parent = self.find_plan().parent
@@ -188,13 +203,14 @@ class DocumentTask(luigi.Task):  # type: ignore[misc]
             await making
 
     def run(self) -> None:
-        workspace = find_workspace()
-        cohort, plan = workspace.get_plan(self.stage, self.doc_id)
+        cohort, plan = self.workspace.get_plan(self.stage, self.doc_id)
         try:
-            make_document(workspace.maker, plan, cohort=cohort)
+            document = make_document(self.workspace.maker, plan, cohort=cohort)
         except DocumentFailed:
             if not self.allow_missing:
                 raise
+        else:
+            self.made = Made(document.metadata["prompt_tokens"] or 0, document.metadata["completion_tokens"] or 0)
 
 
 class Draft(DocumentTask):
@@ -269,6 +285,8 @@ class Cohort(luigi.Task):  # type: ignore[misc]
         workspace = find_workspace()
         if self.show_all and not self._has_run:
             return False  # or Luigi would not look at the documents of a complete cohort
+        if workspace.find_complete(self.name):
+            return True
         workspace.write_tables(self.name)
         missing = workspace.find_missing(self.name)
         if not missing:
@@ -292,6 +310,7 @@ class Cohort(luigi.Task):  # type: ignore[misc]
         if not self.allow_missing:
             check_complete(workspace, self.name)
         make_report(workspace, self.name)
+        workspace.record_completeness(self.name)
         self._has_run = True
 
     def _list_scheduled(self, workspace: Workspace) -> list[DocumentPlan]:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
+from pipeline.completeness import (
+    CLOCK_TICK_NS,
+    CompletionRecord,
+    Stamp,
+    find_complete,
+    read_record,
+    stamp_cohort,
+    stamp_configuration,
+    write_record,
+)
 from pipeline.configuration import Configuration, load_configuration
 from pipeline.diagnosis import diagnose
 from pipeline.errors import PlanStale, UnknownName
@@ -35,9 +46,13 @@ class Workspace:
         self.data = DataRoot(roots.data)
         self.maker = Maker(self.data)
         self._plans: dict[str, CohortPlan] = {}
+        self._configuration_stamp = Stamp("", 0), 0  # before the configuration was read, and when that was, in ns
+        self._checked: dict[str, defaultdict[str, dict[str, int]]] = {}
+        self._written: set[str] = set()  # cohorts whose task tables this process has written
 
     @cached_property
     def configuration(self) -> Configuration:
+        self._configuration_stamp = stamp_configuration(self.roots), time.time_ns()
         return load_configuration(self.roots.config)
 
     def plan(self, cohort: str) -> CohortPlan:
@@ -47,9 +62,11 @@ class Workspace:
         return self._plans[cohort]
 
     def write_tables(self, cohort: str) -> None:
-        """Write a cohort's task tables: before anything of it runs."""
-        self.data.check_usable()
-        write_task_tables(self.plan(cohort), self.data.tasks_folder, temporary_folder=self.data.temporary_folder)
+        """Write a cohort's task tables, once in this process: before anything of it runs."""
+        if cohort not in self._written:
+            self.data.check_usable()
+            write_task_tables(self.plan(cohort), self.data.tasks_folder, temporary_folder=self.data.temporary_folder)
+            self._written.add(cohort)
 
     def list_planned_cohorts(self) -> list[str]:
         """Return the cohorts that have task tables, sorted."""
@@ -75,17 +92,45 @@ class Workspace:
     def find_missing(self, cohort: str) -> list[DocumentPlan]:
         """Return the documents of a cohort that are not there, parents before children.
 
-        One scan a stage; what is there is checked quickly. Raises DocumentInvalid, DocumentCorrupt.
+        One scan a stage. What is there is checked quickly if its folder has changed since it was checked last.
+        Raises DocumentInvalid, DocumentCorrupt, DigestCollision.
         """
-        plan = self.plan(cohort)
-        present = {stage: set(self.data.documents.list_ids(stage)) for stage in plan.documents}
+        checked = self._checked.setdefault(cohort, self._read_checked(cohort))
         missing = []
-        for document in plan.walk():
-            if document.doc_id not in present[document.stage]:
-                missing.append(document)
-            else:
-                self.data.documents.read(document.stage, document.doc_id, digest=document.digest)
+        for stage, planned in self.plan(cohort).documents.items():
+            changes = self.data.documents.list_changes(stage)
+            for document in planned.values():
+                changed = changes.get(document.doc_id)
+                if changed is None:
+                    missing.append(document)
+                elif checked[stage].get(document.doc_id) != changed:
+                    self.data.documents.read(stage, document.doc_id, digest=document.digest)
+                    checked[stage][document.doc_id] = changed
         return missing
+
+    def _read_checked(self, cohort: str) -> defaultdict[str, dict[str, int]]:
+        """Return {stage: {doc_id: when its folder had last changed as it was checked}}."""
+        record = read_record(self.roots, cohort)
+        return defaultdict(dict, {} if record is None else {stage: dict(ids) for stage, ids in record.folders.items()})
+
+    def find_complete(self, cohort: str) -> CompletionRecord | None:
+        """Return the record of a cohort that was found complete and has not changed since."""
+        return find_complete(self.roots, cohort, self.data.documents)
+
+    def record_completeness(self, cohort: str) -> None:
+        """Record that a cohort is complete, if it is, so that the next look at it is short."""
+        report_doc_id = self.report_id(cohort)
+        reported = self.data.documents.list_changes(Stage.REPORT).get(report_doc_id)
+        stamp, looked_ns = self._configuration_stamp
+        is_settled = stamp.newest_ns + CLOCK_TICK_NS < looked_ns and stamp == stamp_configuration(self.roots)
+        if reported is None or not is_settled or self.find_missing(cohort):
+            return
+        checked = self._checked[cohort]
+        folders: dict[str, dict[str, int]] = {Stage.REPORT: {report_doc_id: reported}}
+        for stage, planned in self.plan(cohort).documents.items():
+            folders[stage] = {doc_id: checked[stage][doc_id] for doc_id in planned}
+        record = CompletionRecord(stamp_cohort(self.roots, cohort, stamp), report_doc_id, folders)
+        write_record(self.roots, cohort, record, temporary_folder=self.data.temporary_folder)
 
     def list_outcomes(self, cohort: str) -> Iterator[RowOutcome]:
         """Yield what became of each row of a cohort, in table order."""

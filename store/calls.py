@@ -16,19 +16,30 @@ here is ever changed or removed; a later attempt gets the next number.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from store.documents import encode_readably
-from store.durable import NewFile, create_folder, create_folder_exclusively, place_file, sync_folder
+from store.durable import (
+    NewFile,
+    create_folder,
+    make_folder,
+    make_numbered_folder,
+    place_file,
+    seal_file,
+    write_in_new_folder,
+)
 from store.errors import CallInvalid
-from store.identity import ID_FORM, check_id, hash_bytes, id_of
+from store.files import lock_folder, read_file
+from store.identity import ID_FORM, check_id, hash_bytes, id_of, new_hasher
+from store.named_locks import NamedLocks
 
 CALL_SCHEMA = 1
 RECORD_TYPE = "call"
-FIRST_ATTEMPT = 1
 
 
 def call_id_of(request: Mapping[str, Any]) -> str:
@@ -51,7 +62,10 @@ class Attempt:
 
     def read_request(self) -> dict[str, Any]:
         """Return what was asked. Raises CallInvalid if the record cannot be read."""
-        return _read_json(self, "request.json")
+        try:
+            return _read_json(self, "request.json")
+        except FileNotFoundError as error:
+            raise CallInvalid(self.call_id, str(self.number), problem="it has no request.json") from error
 
     def read_response(self) -> bytes | None:
         """Return the bytes of the answer as they came; None if none came.
@@ -59,7 +73,7 @@ class Attempt:
         Raises CallInvalid if they are not the bytes that the outcome recorded.
         """
         try:
-            response = (self.folder / "response.bin").read_bytes()
+            response = read_file(self.folder / "response.bin")
         except FileNotFoundError:
             return None
         recorded = (self.outcome or {}).get("response_blake3")
@@ -71,28 +85,29 @@ class Attempt:
 class OpenAttempt:
     """An attempt under way: its request is on disk; the answer's bytes are appended as they come."""
 
-    def __init__(self, call_id: str, number: int, folder: Path, *, temporary_folder: Path) -> None:
-        self.call_id, self.number, self.folder = call_id, number, folder
-        self._temporary_folder = temporary_folder
-        self._response: NewFile | None = None
+    def __init__(self, attempt: Attempt, *, temporary_folder: Path) -> None:
+        self.call_id, self.number, self.folder = attempt.call_id, attempt.number, attempt.folder
+        self._attempt, self._temporary_folder = attempt, temporary_folder
+        self._file: NewFile | None = None
+        self._hasher = new_hasher()
 
     def keep(self, chunk: bytes) -> None:
         """Append bytes of the answer. They are on disk for good after `seal`."""
-        if self._response is None:
-            self._response = NewFile(self.folder / "response.bin")
-        self._response.append(chunk)
+        if self._file is None:
+            self._file = NewFile(self.folder / "response.bin")
+        self._file.append(chunk)
+        self._hasher.update(chunk)
 
     def seal(self) -> None:
         """Make the bytes of the answer durable. To be called before anybody relies on them."""
-        if self._response is not None:
-            self._response.finish()
-            sync_folder(self.folder)
-            self._response = None
+        if self._file is not None and not self._file.is_finished:
+            seal_file(self._file)
 
     def finish(self, outcome: Mapping[str, Any]) -> Attempt:
         """Record what became of the attempt, after sealing its bytes."""
         self.seal()
-        return _write_outcome(self.call_id, self.number, self.folder, outcome, self._temporary_folder)
+        response = None if self._file is None else _Response(self._file.size_bytes, self._hasher.hexdigest())
+        return _write_outcome(self._attempt, outcome, response, self._temporary_folder)
 
 
 class CallLedger:
@@ -101,26 +116,34 @@ class CallLedger:
     def __init__(self, root: Path, *, temporary_folder: Path) -> None:
         self.root = root
         self._temporary_folder = temporary_folder
+        self._locks = NamedLocks()
 
     def begin(self, call_id: str, request: Mapping[str, Any]) -> OpenAttempt:
         """Start a new attempt: its request is durable when this returns.
 
         Raises WriteFailed if the store cannot be written, before anything has been paid for.
         """
-        folder, number = self._claim_folder(call_id)
+        call_folder = self._make_call_folder(call_id)
+        folder, number = make_numbered_folder(call_folder, max(self._numbers(call_id), default=0) + 1)
         record = {"schema": CALL_SCHEMA, "call_id": call_id, "attempt": number, **request}
-        content = encode_readably(record)
-        place_file(folder / "request.json", content, temporary_folder=self._temporary_folder)
-        return OpenAttempt(call_id, number, folder, temporary_folder=self._temporary_folder)
+        write_in_new_folder(folder, "request.json", encode_readably(record), holders=[call_folder, call_folder.parent])
+        return OpenAttempt(Attempt(call_id, number, folder, None), temporary_folder=self._temporary_folder)
 
-    def _claim_folder(self, call_id: str) -> tuple[Path, int]:
-        """Make the folder of the next attempt; of two processes that try the same number, one gets it."""
-        call_folder = self.folder_of(call_id)
-        create_folder(call_folder)
-        number = max(self._numbers(call_id), default=FIRST_ATTEMPT - 1) + 1
-        while not create_folder_exclusively(call_folder / _attempt_name(number)):
-            number += 1
-        return call_folder / _attempt_name(number), number
+    @contextmanager
+    def hold(self, call_id: str) -> Iterator[None]:
+        """Let nobody else work at a call until the block ends: no thread, and no process of this machine.
+
+        Two that make documents of one call then ask once. It saves money; no promise rests on it.
+        """
+        with self._locks.hold(call_id), lock_folder(self._make_call_folder(call_id)):
+            yield
+
+    def _make_call_folder(self, call_id: str) -> Path:
+        """Make the folder of a call. Its name becomes durable with the first attempt in it."""
+        folder = self.folder_of(call_id)
+        create_folder(folder.parent)
+        make_folder(folder)
+        return folder
 
     def list_attempts(self, call_id: str) -> list[Attempt]:
         """Return the attempts of a call in order; [] if it was never tried."""
@@ -128,11 +151,11 @@ class CallLedger:
 
     def read_attempt(self, call_id: str, number: int) -> Attempt:
         """Return one attempt. Raises CallInvalid if its outcome cannot be read."""
-        folder = self.folder_of(call_id) / _attempt_name(number)
-        attempt = Attempt(call_id, number, folder, None)
-        if not (folder / "outcome.json").exists():
+        attempt = Attempt(call_id, number, self.folder_of(call_id) / f"{number:04d}", None)
+        try:
+            return replace(attempt, outcome=_read_json(attempt, "outcome.json"))
+        except FileNotFoundError:
             return attempt
-        return Attempt(call_id, number, folder, _read_json(attempt, "outcome.json"))
 
     def find_answer(self, call_id: str) -> Attempt | None:
         """Return the first attempt that was answered well; None if there is none.
@@ -143,11 +166,13 @@ class CallLedger:
 
     def close_attempt(self, attempt: Attempt, outcome: Mapping[str, Any]) -> Attempt:
         """Record the outcome of an attempt whose process died before it could."""
-        return _write_outcome(attempt.call_id, attempt.number, attempt.folder, outcome, self._temporary_folder)
+        content = attempt.read_response()
+        response = None if content is None else _Response(len(content), hash_bytes(content))
+        return _write_outcome(attempt, outcome, response, self._temporary_folder)
 
     def folder_of(self, call_id: str) -> Path:
         """Return the folder that holds a call's attempts."""
-        return self.root / check_id("call_id", call_id)[:2] / call_id
+        return Path(f"{self.root}/{check_id('call_id', call_id)[:2]}/{call_id}")
 
     def walk(self) -> Iterator[str]:
         """Yield every call_id, sorted."""
@@ -156,39 +181,39 @@ class CallLedger:
 
     def _numbers(self, call_id: str) -> list[int]:
         try:
-            names = [path.name for path in self.folder_of(call_id).iterdir()]
+            names = os.listdir(self.folder_of(call_id))
         except FileNotFoundError:
             return []
         return sorted(int(name) for name in names if name.isdecimal())
 
 
-def _attempt_name(number: int) -> str:
-    return f"{number:04d}"
+class _Response(NamedTuple):
+    size_bytes: int
+    blake3: str
 
 
 def _write_outcome(
-    call_id: str, number: int, folder: Path, outcome: Mapping[str, Any], temporary_folder: Path
+    attempt: Attempt, outcome: Mapping[str, Any], response: _Response | None, temporary_folder: Path
 ) -> Attempt:
-    response = folder / "response.bin"
-    content = response.read_bytes() if response.exists() else None
     record = {
         "schema": CALL_SCHEMA,
-        "call_id": call_id,
-        "attempt": number,
+        "call_id": attempt.call_id,
+        "attempt": attempt.number,
         **outcome,
-        "response_bytes": None if content is None else len(content),
-        "response_blake3": None if content is None else hash_bytes(content),
+        "response_bytes": response and response.size_bytes,
+        "response_blake3": response and response.blake3,
     }
-    path = folder / "outcome.json"
-    if place_file(path, encode_readably(record), temporary_folder=temporary_folder):
-        return Attempt(call_id, number, folder, record)
+    if place_file(attempt.folder / "outcome.json", encode_readably(record), temporary_folder=temporary_folder):
+        return replace(attempt, outcome=record)
     # Another process interpreted the same bytes a moment ago, while this one was still at work.
-    return Attempt(call_id, number, folder, _read_json(Attempt(call_id, number, folder, None), "outcome.json"))
+    return replace(attempt, outcome=_read_json(attempt, "outcome.json"))
 
 
 def _read_json(attempt: Attempt, name: str) -> dict[str, Any]:
     try:
-        value = json.loads((attempt.folder / name).read_bytes())
+        value = json.loads(read_file(attempt.folder / name))
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:
         raise CallInvalid(attempt.call_id, str(attempt.number), problem=f"{name} cannot be read: {error}") from error
     if not isinstance(value, dict):

@@ -21,14 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from store.durable import (
-    commit_folder,
-    create_folder,
-    create_staging_folder,
-    create_temporary_folder,
-    unique_path,
-    write_new_file,
-)
+from store.durable import commit_folder, move_folder
 from store.errors import (
     DigestCollision,
     DocumentCorrupt,
@@ -37,10 +30,15 @@ from store.errors import (
     DocumentMissing,
     StoreError,
 )
+from store.files import read_file
 from store.identity import ID_FORM, check_file_name, check_id, check_stage, encode_canonically, hash_bytes
 
 METADATA_FILE = "metadata.json"
 METADATA_SCHEMA = 1
+READABLE_DEPTH = 2  # of an object written with a line for each field
+
+_READABLE = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False)
+_ESCAPED = json.JSONEncoder(sort_keys=True, ensure_ascii=True, allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Document:
         if record is None:
             raise DocumentFileMissing(self.stage, self.doc_id, name, names=self.file_names)
         try:
-            content = (self.folder / name).read_bytes()
+            content = read_file(self.folder / name)
         except FileNotFoundError as error:
             raise DocumentCorrupt(self.stage, self.doc_id, name, expected="a file", found="none") from error
         if hash_bytes(content) != record["blake3"]:
@@ -102,7 +100,7 @@ class DocumentStore:
 
     def folder_of(self, stage: str, doc_id: str) -> Path:
         """Return where a document is or would be. Raises NameInvalid for anything but a stage and a doc_id."""
-        return self.root / check_stage(stage) / check_id("doc_id", doc_id)
+        return Path(f"{self.root}/{check_stage(stage)}/{check_id('doc_id', doc_id)}")
 
     def is_present(self, stage: str, doc_id: str) -> bool:
         """Whether the document is there and passes the quick check. Raises if it is present but invalid."""
@@ -112,12 +110,21 @@ class DocumentStore:
             return False
         return True
 
+    def list_changes(self, stage: str) -> dict[str, int]:
+        """Return {doc_id: when its folder last changed, in ns} of a stage, with one scan; other names are there too.
+
+        A folder changes when a file of it is added, removed or replaced, and when it is itself moved or restored.
+        """
+        try:
+            with os.scandir(self.root / check_stage(stage)) as entries:
+                return {entry.name: entry.stat(follow_symlinks=False).st_ctime_ns for entry in entries}
+        except FileNotFoundError:
+            return {}
+
     def list_ids(self, stage: str) -> list[str]:
         """Return the doc_ids of a stage, sorted, with one scan of its folder. Other names are passed over."""
-        folder = self.root / check_stage(stage)
         try:
-            with os.scandir(folder) as entries:
-                return sorted(entry.name for entry in entries if ID_FORM.fullmatch(entry.name))
+            return sorted(filter(ID_FORM.fullmatch, os.listdir(self.root / check_stage(stage))))
         except FileNotFoundError:
             return []
 
@@ -165,20 +172,13 @@ class DocumentStore:
         """
         final = self.folder_of(stage, doc_id)
         complete = complete_metadata(stage, doc_id, files, metadata)
-        create_temporary_folder(self._temporary_folder)
-        create_folder(final.parent)
-        staged = unique_path(self._temporary_folder, doc_id)
-        _write_files(staged, {**files, METADATA_FILE: encode_readably(complete)})
-        try:
-            commit_folder(staged, final)
-        except FileExistsError:
-            return self._keep_the_losing_folder(stage, doc_id, staged, digest=complete["digest"])
+        # metadata.json last: a staged folder that has it is complete
+        content = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: encode_readably(complete)}
+        loser = commit_folder(content, final, temporary_folder=self._temporary_folder)
+        if loser is not None:
+            move_folder(loser, self._superseded_folder / stage / loser.name)
+            return self.read_deeply(stage, doc_id, digest=complete["digest"])
         return Document(stage, doc_id, final, complete)
-
-    def _keep_the_losing_folder(self, stage: str, doc_id: str, staged: Path, *, digest: str) -> Document:
-        create_folder(self._superseded_folder / stage)
-        commit_folder(staged, self._superseded_folder / stage / staged.name)
-        return self.read_deeply(stage, doc_id, digest=digest)
 
     def walk(self) -> Iterator[tuple[str, str]]:
         """Yield (stage, doc_id) of every document, sorted."""
@@ -204,30 +204,36 @@ def hash_metadata(metadata: Mapping[str, Any]) -> str:
     return hash_bytes(encode_canonically({name: value for name, value in metadata.items() if name != "self_blake3"}))
 
 
-def encode_readably(value: Any) -> bytes:
-    """Return JSON for people and diffs: sorted keys, two spaces, UTF-8, a newline at the end.
+def encode_readably(value: Mapping[str, Any]) -> bytes:
+    """Return a JSON object for people and diffs: sorted, a line for each field and for each field of a field.
 
     Never raises for a text: an answer may hold half a surrogate pair, which is written as an escape.
     """
     try:
-        return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        return _write_object(value, _READABLE, depth=1).encode() + b"\n"
     except UnicodeEncodeError:
-        return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode()
+        return _write_object(value, _ESCAPED, depth=1).encode() + b"\n"
 
 
-def _write_files(staged: Path, files: Mapping[str, bytes]) -> None:
-    """Write metadata.json last: a staged folder that has it is complete."""
-    create_staging_folder(staged)
-    for name in sorted(files, key=lambda name: (name == METADATA_FILE, name)):
-        path = staged / name
-        if not path.parent.exists():
-            create_staging_folder(path.parent)
-        write_new_file(path, files[name])
+def _write_object(value: Mapping[str, Any], encoder: json.JSONEncoder, *, depth: int) -> str:
+    margin = "  " * depth
+    lines = []
+    for name in sorted(value):
+        item = value[name]
+        is_unfolded = depth < READABLE_DEPTH and isinstance(item, dict) and item
+        if is_unfolded:
+            text = _write_object(item, encoder, depth=depth + 1)
+        elif type(item) is int:
+            text = str(item)  # an encoder takes ten times as long, and most fields are numbers and short texts
+        else:
+            text = "null" if item is None else encoder.encode(item)
+        lines.append(f"{margin}{encoder.encode(name)}: {text}")
+    return "{\n" + ",\n".join(lines) + f"\n{margin[2:]}}}"
 
 
 def _read_metadata(stage: str, doc_id: str, folder: Path) -> dict[str, Any]:
     try:
-        content = (folder / METADATA_FILE).read_bytes()
+        content = read_file(folder / METADATA_FILE)
     except (FileNotFoundError, NotADirectoryError) as error:
         if not os.path.lexists(folder):
             raise DocumentMissing(stage, doc_id, folder=folder) from None
@@ -270,22 +276,24 @@ def _is_file_record(name: str, record: Any) -> bool:
 
 
 def _check_sizes(document: Document) -> None:
-    found = _measure_files(document.folder)
-    files = document.metadata["files"]
-    for name in sorted(files.keys() | found.keys()):
-        expected = f"{files[name]['size_bytes']} bytes" if name in files else "no such file"
+    found = _measure_files(str(document.folder))
+    recorded = {name: record["size_bytes"] for name, record in document.metadata["files"].items()}
+    if found == recorded:
+        return
+    for name in sorted(recorded.keys() | found.keys()):
+        expected = f"{recorded[name]} bytes" if name in recorded else "no such file"
         present = f"{found[name]} bytes" if name in found else "no such file"
         if expected != present:
             raise DocumentCorrupt(document.stage, document.doc_id, name, expected=expected, found=present)
 
 
-def _measure_files(folder: Path, prefix: str = "") -> dict[str, int]:
+def _measure_files(folder: str, prefix: str = "") -> dict[str, int]:
     """Return {name: size in bytes} of all files below `folder` but metadata.json."""
     sizes: dict[str, int] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                sizes |= _measure_files(Path(entry.path), prefix=f"{prefix}{entry.name}/")
+                sizes |= _measure_files(entry.path, prefix=f"{prefix}{entry.name}/")
             elif prefix or entry.name != METADATA_FILE:
                 sizes[prefix + entry.name] = entry.stat(follow_symlinks=False).st_size
     return sizes

@@ -10,7 +10,8 @@ is there whole or not at all:
     5. fsync    the folder that now holds it; only then is the commit acknowledged
 
 Why each step: a folder renamed without the fsyncs of 2 and 3 can be present after a power cut with
-every file empty, on ext4 and on xfs; without 5 an acknowledged document can be gone.
+every file empty, on ext4 and on xfs; without 5 an acknowledged document can be gone. Where many threads
+write, they share the fsyncs of 2 and 3, and those of 5; see flushing.py.
 
 Traps: an fsync that failed is never repeated, because the kernel has then marked the lost pages as
 clean and a second one reports success. Modes are set before the rename and do not follow the umask.
@@ -25,9 +26,13 @@ import errno
 import os
 import secrets
 import socket
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from store.errors import WriteFailed
+from store.flushing import Flush, open_flush
 
 FILE_MODE = 0o444
 FOLDER_MODE = 0o755
@@ -36,73 +41,71 @@ NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_HOST = "".join(character for character in socket.gethostname() if character.isalnum())[:32]
 
 
 def create_folder(path: Path) -> None:
-    """Make `path` and the folders above it; each new name is fsynced into the folder that holds it."""
+    """Make `path` and the folders above it; each new name is durable in the folder that holds it."""
+    if not path.is_dir():
+        holders = make_folder(path)
+        with _flush_for(path, into=path) as flush:
+            flush.finish(holders)
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Make `path` and the folders above it, and return the folders that hold new names, which are to be flushed."""
     if path.is_dir():
-        return
-    create_folder(path.parent)
+        return []
+    holders = make_folder(path.parent)
+    # If it is there now, another process made it a moment ago and may not have flushed it yet.
+    _make_folder_exclusively(path)
+    return [path.parent, *holders]
+
+
+def make_numbered_folder(folder: Path, number: int) -> tuple[Path, int]:
+    """Make the folder `folder`/0001, or the first number after it that is free; return it and its number."""
+    while not _make_folder_exclusively(folder / f"{number:04d}"):
+        number += 1
+    return folder / f"{number:04d}", number
+
+
+def _make_folder_exclusively(path: Path) -> bool:
     try:
-        path.mkdir(mode=FOLDER_MODE)
-    except FileExistsError:
-        # Another process made it a moment ago and may not have fsynced it yet.
-        pass
-    except OSError as error:
-        raise WriteFailed(path, problem=_describe(error)) from error
-    sync_folder(path.parent)
-
-
-def create_temporary_folder(path: Path) -> None:
-    """Make the folder for files under way. Its own name needs no fsync: nothing in it is promised."""
-    create_folder(path.parent)
-    try:
-        path.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    except OSError as error:
-        raise WriteFailed(path, problem=_describe(error)) from error
-
-
-def create_folder_exclusively(path: Path) -> bool:
-    """Make the folder `path`, fsync its name, and return whether it was this call that made it."""
-    try:
-        path.mkdir(mode=FOLDER_MODE)
+        path.mkdir(FOLDER_MODE)
     except FileExistsError:
         return False
     except OSError as error:
         raise WriteFailed(path, problem=_describe(error)) from error
-    sync_folder(path.parent)
     return True
 
 
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable. Raises WriteFailed; a failed fsync is not tried again."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise WriteFailed(path, problem=_describe(error)) from error
+def create_temporary_folder(path: Path) -> None:
+    """Make the folder for files under way. Its own name needs no flush: nothing in it is promised."""
+    if not path.is_dir():
+        create_folder(path.parent)
+        _make_folder_exclusively(path)
 
 
-def create_staging_folder(path: Path) -> None:
-    """Make a folder that becomes durable only with `commit_folder`."""
+@contextmanager
+def _flush_for(path: Path, *, into: Path) -> Iterator[Flush]:
+    """Yield a flush; what the disk refuses becomes WriteFailed of `path`."""
     try:
-        path.mkdir(mode=FOLDER_MODE, parents=True)
+        with open_flush(into) as flush:
+            yield flush
+    except FileExistsError:
+        raise
     except OSError as error:
         raise WriteFailed(path, problem=_describe(error)) from error
 
 
 class NewFile:
-    """A file being written: created exclusively, appended to, made durable by `finish`."""
+    """A file being written: created exclusively, appended to, complete with `finish`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size_bytes = 0
         try:
             self._descriptor = os.open(path, NEW_FILE, FILE_MODE)
-            os.fchmod(self._descriptor, FILE_MODE)  # the umask has had its say in os.open
         except OSError as error:
             raise WriteFailed(path, problem=_describe(error)) from error
 
@@ -120,17 +123,23 @@ class NewFile:
             self.abandon()
             raise WriteFailed(self.path, problem=_describe(error)) from error
 
-    def finish(self) -> None:
-        """Make the bytes durable and close. Raises WriteFailed if fewer bytes arrived than were written."""
+    def finish(self, flush: Flush) -> None:
+        """Hand the bytes to `flush` and close. Raises WriteFailed if fewer bytes arrived than were written."""
         try:
-            os.fsync(self._descriptor)
-            found = os.fstat(self._descriptor).st_size
+            found = os.fstat(self._descriptor)
+            if stat.S_IMODE(found.st_mode) != FILE_MODE:  # the umask has had its say in os.open
+                os.fchmod(self._descriptor, FILE_MODE)
+            flush.add_file(self._descriptor)
         except OSError as error:
             self.abandon()
             raise WriteFailed(self.path, problem=_describe(error)) from error
         self._close()
-        if found != self.size_bytes:
-            raise WriteFailed(self.path, problem=f"wrote {self.size_bytes} bytes, the disk holds {found}")
+        if found.st_size != self.size_bytes:
+            raise WriteFailed(self.path, problem=f"wrote {self.size_bytes} bytes, the disk holds {found.st_size}")
+
+    @property
+    def is_finished(self) -> bool:
+        return self._descriptor < 0
 
     def abandon(self) -> None:
         """Close without a promise; what was written stays."""
@@ -143,11 +152,28 @@ class NewFile:
             os.close(descriptor)  # some network filesystems report a lost write only here
 
 
-def write_new_file(path: Path, content: bytes) -> None:
-    """Write a file that must not exist yet and make its bytes, not yet its name, durable."""
+def seal_file(file: NewFile) -> None:
+    """Make a file that was appended to, and its name, durable."""
+    with _flush_for(file.path, into=file.path.parent) as flush:
+        file.finish(flush)
+        flush.finish([file.path.parent])
+
+
+def write_in_new_folder(folder: Path, name: str, content: bytes, *, holders: Iterable[Path]) -> None:
+    """Write the first file of a folder that this process has just made; `holders` hold the folder's new names.
+
+    A power cut before this returns can leave the file empty, so only a file may be written like this of which
+    an empty one means nothing.
+    """
+    with _flush_for(folder / name, into=folder) as flush:
+        _write_file(folder / name, content, flush)
+        flush.finish([folder, *holders])
+
+
+def _write_file(path: Path, content: bytes, flush: Flush) -> None:
     file = NewFile(path)
     file.append(content)
-    file.finish()
+    file.finish(flush)
 
 
 def place_file(path: Path, content: bytes, *, temporary_folder: Path, replace: bool = False) -> bool:
@@ -155,36 +181,57 @@ def place_file(path: Path, content: bytes, *, temporary_folder: Path, replace: b
     create_folder(path.parent)
     create_temporary_folder(temporary_folder)
     staged = unique_path(temporary_folder, path.name)
-    write_new_file(staged, content)
-    try:
-        if replace:
-            staged.replace(path)
-        else:
-            rename_without_replacing(staged, path)
-    except FileExistsError:
-        staged.unlink()  # holds the same bytes that are at `path`, or ones that the caller still has
-        return False
-    except OSError as error:
-        raise WriteFailed(path, problem=_describe(error)) from error
-    sync_folder(path.parent)
+    with _flush_for(path, into=temporary_folder) as flush:
+        _write_file(staged, content, flush)
+        flush.finish([])
+        try:
+            if replace:
+                staged.replace(path)
+            else:
+                rename_without_replacing(staged, path)
+        except FileExistsError:
+            staged.unlink()  # holds the same bytes that are at `path`, or ones that the caller still has
+            return False
+        flush.finish([path.parent])
     return True
 
 
-def commit_folder(staged: Path, final: Path) -> None:
-    """Rename a folder whose files are written to its final place, durably. See the module's docstring.
+def commit_folder(files: Mapping[str, bytes], final: Path, *, temporary_folder: Path) -> Path | None:
+    """Write `files` as the new folder `final`, in their order, durably. See the module's docstring.
 
-    Raises FileExistsError if something is there already: somebody else was faster.
+    Returns None; or, if something is at `final` already because somebody else was faster, the folder under
+    `temporary_folder` in which the files lie, durably.
     """
-    for folder in sorted((path for path in staged.rglob("*") if path.is_dir()), reverse=True):
-        sync_folder(folder)
-    sync_folder(staged)
-    try:
-        rename_without_replacing(staged, final)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise WriteFailed(final, problem=_describe(error)) from error
-    sync_folder(final.parent)
+    create_folder(final.parent)
+    create_temporary_folder(temporary_folder)
+    staged = unique_path(temporary_folder, final.name)
+    with _flush_for(final, into=temporary_folder) as flush:
+        folders = _write_folder(staged, files, flush)
+        flush.finish(folders)
+        try:
+            rename_without_replacing(staged, final)
+        except FileExistsError:
+            return staged
+        flush.finish([final.parent])
+    return None
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes], flush: Flush) -> list[Path]:
+    """Write files into a new folder and return it and its sub-folders, the deepest first."""
+    folders = sorted({(folder / name).parent for name in files} | {folder})
+    for path in folders:
+        path.mkdir(FOLDER_MODE)
+    for name, content in files.items():
+        _write_file(folder / name, content, flush)
+    return folders[::-1]
+
+
+def move_folder(source: Path, final: Path) -> None:
+    """Rename a folder whose files are durable, durably. Raises FileExistsError."""
+    create_folder(final.parent)
+    with _flush_for(final, into=final.parent) as flush:
+        rename_without_replacing(source, final)
+        flush.finish([final.parent])
 
 
 def rename_without_replacing(source: Path, target: Path) -> None:
@@ -217,8 +264,7 @@ def _rename_after_looking(source: Path, target: Path) -> None:
 
 def unique_path(folder: Path, name: str) -> Path:
     """Return a path in `folder` that no other process, host or call will choose."""
-    host = "".join(character for character in socket.gethostname() if character.isalnum())[:32]
-    return folder / f"{name}.{host}.{os.getpid()}.{secrets.token_hex(6)}"
+    return folder / f"{name}.{_HOST}.{os.getpid()}.{secrets.token_hex(6)}"
 
 
 def _describe(error: OSError) -> str:

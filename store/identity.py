@@ -12,7 +12,7 @@ import json
 import math
 import re
 import unicodedata
-from typing import Any
+from typing import Any, NamedTuple
 
 from blake3 import blake3
 
@@ -23,11 +23,14 @@ IDENTITY_VERSION = 1  # changes every id: only together with new pinned ids in t
 ID_LENGTH = 16
 BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 DIGEST_BASE36_LENGTH = 50  # 36**50 > 2**256: every digest has this many characters, zeros in front
+BEYOND_ID = 36 ** (DIGEST_BASE36_LENGTH - ID_LENGTH)
 
 ID_FORM = re.compile(r"[0-9a-z]{16}")
 STAGE_FORM = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # One folder level at most (extras/), no leading dot or dash, no name that some filesystem refuses.
 FILE_NAME_FORM = re.compile(r"(?:extras/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 
@@ -35,6 +38,11 @@ Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 def hash_bytes(content: bytes) -> str:
     """Return the BLAKE3 digest as 64 hex characters."""
     return blake3(content).hexdigest()
+
+
+def new_hasher() -> blake3:
+    """Return a hasher to `update` piece by piece; its `hexdigest` is that of `hash_bytes`."""
+    return blake3()
 
 
 def encode_canonically(value: Json) -> bytes:
@@ -46,45 +54,59 @@ def encode_canonically(value: Json) -> bytes:
     platform. Texts whose exact bytes matter go in by their hash, so NFC never merges two of them.
     Raises ValueNotEncodable for NaN, infinities, lone surrogates, other types and keys that NFC merges.
     """
-    normal = _normalise(value, "inputs")
-    return json.dumps(normal, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(_normalise(value, ROOT)).encode()
 
 
-def _normalise(value: Any, place: str) -> Any:
+class _Place(NamedTuple):
+    """Where in the inputs a value stands. Written out only when something is wrong with the value."""
+
+    parent: _Place | None
+    step: str
+
+    def __str__(self) -> str:
+        return f"{self.parent or ''}{self.step}"
+
+
+ROOT = _Place(None, "inputs")
+
+
+def _normalise(value: Any, place: _Place) -> Any:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
         return _normalise_text(value, place)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueNotEncodable(place, value, expected="Expected a finite number.")
+            raise ValueNotEncodable(str(place), value, expected="Expected a finite number.")
         return 0.0 if value == 0 else value  # -0.0 and 0.0 are one number
     if isinstance(value, list | tuple):
-        return [_normalise(item, f"{place}[{index}]") for index, item in enumerate(value)]
+        return [_normalise(item, _Place(place, f"[{index}]")) for index, item in enumerate(value)]
     if isinstance(value, dict):
         return _normalise_object(value, place)
-    raise ValueNotEncodable(place, value, expected="Expected plain JSON: null, true, number, text, list or object.")
+    expected = "Expected plain JSON: null, true, number, text, list or object."
+    raise ValueNotEncodable(str(place), value, expected=expected)
 
 
-def _normalise_object(value: dict[Any, Any], place: str) -> dict[str, Any]:
+def _normalise_object(value: dict[Any, Any], place: _Place) -> dict[str, Any]:
     normal: dict[str, Any] = {}
     for key, item in value.items():
         if not isinstance(key, str):
             raise ValueNotEncodable(f"A key of {place}", key, expected="Expected text.")
-        name = _normalise_text(key, f"A key of {place}")
+        name = key if key.isascii() else _normalise_text(key, _Place(place, f".{key}"))
         if name in normal:
             raise ValueNotEncodable(f"A key of {place}", key, expected="Two keys differ only in Unicode form.")
-        normal[name] = _normalise(item, f"{place}.{key}")
+        is_normal = item is None or (type(item) is str and item.isascii())  # most are: no call for them
+        normal[name] = item if is_normal else _normalise(item, _Place(place, f".{key}"))
     return normal
 
 
-def _normalise_text(text: str, place: str) -> str:
+def _normalise_text(text: str, place: _Place) -> str:
     if text.isascii():
         return text
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueNotEncodable(place, text, expected="Expected text without lone surrogates.") from error
+        raise ValueNotEncodable(str(place), text, expected="Expected text without lone surrogates.") from error
     return unicodedata.normalize("NFC", text)
 
 
@@ -99,11 +121,11 @@ def id_from_digest(digest: str) -> str:
     About 80 bits: among a million documents a collision has a probability below 1e-12, and is
     found, because the whole digest stands in the document's metadata.
     """
-    number, characters = int(digest, 16), []
-    for _ in range(DIGEST_BASE36_LENGTH):
+    number, characters = int(digest, 16) // BEYOND_ID, []
+    for _ in range(ID_LENGTH):
         number, remainder = divmod(number, 36)
         characters.append(BASE36[remainder])
-    return "".join(reversed(characters))[:ID_LENGTH]
+    return "".join(reversed(characters))
 
 
 def id_of(record_type: str, inputs: Json) -> str:

@@ -20,7 +20,7 @@ LAYERS = [
     ["pipeline.workspace"],
     ["pipeline.diagnosis"],
     ["pipeline.making"],
-    ["pipeline.task_tables"],
+    ["pipeline.task_tables", "pipeline.completeness"],
     ["pipeline.planning"],
     ["pipeline.configuration", "pipeline.adoption", "pipeline.trying", "pipeline.reports"],
     ["pipeline.report_contents"],

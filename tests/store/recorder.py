@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,11 @@ from typing import NamedTuple
 
 import pytest
 
-from store import durable
+from store import durable, flushing
 
 
 class Event(NamedTuple):
-    """`name` is open, write, fsync, mkdir or rename; `target` is the new name of a rename."""
+    """`name` is open, write, fsync, syncfs, mkdir or rename; `target` is the new name of a rename."""
 
     name: str
     path: str
@@ -22,13 +23,14 @@ class Event(NamedTuple):
 
 
 @contextmanager
-def record_system_calls(monkeypatch: pytest.MonkeyPatch, *, drop_fsync: int | None = None) -> Iterator[list[Event]]:
-    """Yield the list that fills while the block runs. `drop_fsync` leaves out the fsync of that number, from 0."""
+def record_system_calls(monkeypatch: pytest.MonkeyPatch, *, drop_flush: int | None = None) -> Iterator[list[Event]]:
+    """Yield the list that fills while the block runs. `drop_flush` leaves out that fsync or syncfs, counted from 0."""
     events: list[Event] = []
     paths: dict[int, str] = {}
-    fsyncs = 0
+    flushes = itertools.count()
     real_open, real_write, real_fsync, real_mkdir = os.open, os.write, os.fsync, os.mkdir
     real_replace, real_rename = os.replace, durable.rename_without_replacing
+    real_syncfs = flushing.sync_filesystem
 
     def record_open(path, flags, *arguments, **options):
         descriptor = real_open(path, flags, *arguments, **options)
@@ -42,11 +44,14 @@ def record_system_calls(monkeypatch: pytest.MonkeyPatch, *, drop_fsync: int | No
         return real_write(descriptor, content)
 
     def record_fsync(descriptor):
-        nonlocal fsyncs
-        fsyncs += 1
-        if fsyncs - 1 != drop_fsync:
+        if next(flushes) != drop_flush:
             real_fsync(descriptor)
             events.append(Event("fsync", paths[descriptor]))
+
+    def record_syncfs(descriptor):
+        if next(flushes) != drop_flush:
+            real_syncfs(descriptor)
+            events.append(Event("syncfs", "everything"))
 
     def record_mkdir(path, *arguments, **options):
         real_mkdir(path, *arguments, **options)
@@ -65,6 +70,7 @@ def record_system_calls(monkeypatch: pytest.MonkeyPatch, *, drop_fsync: int | No
         patch.setattr(os, "write", record_write)
         patch.setattr(os, "fsync", record_fsync)
         patch.setattr(os, "mkdir", record_mkdir)
+        patch.setattr(flushing, "sync_filesystem", record_syncfs)
         patch.setattr(os, "replace", record_replace)
         patch.setattr(durable, "rename_without_replacing", record_rename)
         yield events
@@ -73,8 +79,8 @@ def record_system_calls(monkeypatch: pytest.MonkeyPatch, *, drop_fsync: int | No
 def find_volatile(events: list[Event], *, root: Path) -> list[str]:
     """Return what a power cut after the last event could lose or empty, as sentences; [] if all is durable.
 
-    A file's bytes are durable if it is fsynced after its last write, and before it gets its final name.
-    A name is durable if the folder that holds it is fsynced after the name came. What lies in .tmp at the
+    A file's bytes are durable if it is flushed after its last write, and before it gets its final name.
+    A name is durable if the folder that holds it is flushed after the name came. What lies in .tmp at the
     end needs no name.
     """
     findings = []
@@ -89,18 +95,22 @@ def find_volatile(events: list[Event], *, root: Path) -> list[str]:
                 later = later[:moved]
             if _is_temporary(path, root):
                 continue
-            if not any(e.name == "fsync" and e.path == str(path.parent) for e in later):
+            if not any(_flushes(event, str(path.parent)) for event in later):
                 findings.append(f"the name {path}")
     return findings
 
 
 def _is_synced_before_rename(path: str, later: list[Event]) -> bool:
     for event in later:
-        if event.name == "fsync" and event.path == path:
+        if _flushes(event, path):
             return True
         if event.name == "rename" and (path + "/").startswith(event.path + "/"):
             return False
     return False
+
+
+def _flushes(event: Event, path: str) -> bool:
+    return event.name == "syncfs" or (event.name == "fsync" and event.path == path)
 
 
 def _first_rename(path: str, later: list[Event]) -> int | None:

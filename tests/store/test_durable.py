@@ -13,13 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from store import flushing
 from store.data_root import DataRoot
-from store.durable import NewFile, commit_folder, create_folder, place_file, rename_without_replacing, write_new_file
+from store.durable import NewFile, commit_folder, create_folder, place_file, rename_without_replacing
 from store.errors import WriteFailed
+from store.identity import hash_bytes
 from tests.store.recorder import Event, find_volatile, record_system_calls
 
 DOC_ID = "0123456789abcdef"
 CALL_ID = "fedcba9876543210"
+TEMPLATE = "a template"
 FILES = {"prompt.txt": b"p", "raw.txt": b"r" * 5000, "parsed.txt": b"q", "extras/page.html": b"h"}
 METADATA = {"digest": "0" * 64, "inputs": {}}
 
@@ -44,41 +47,60 @@ def make_attempt(data: DataRoot, acknowledge: Acknowledge = lambda: None) -> Non
 
 
 def keep_text(data: DataRoot, acknowledge: Acknowledge = lambda: None) -> None:
-    data.texts.keep("a template")
+    data.texts.keep(TEMPLATE)
     acknowledge()
 
 
 WRITERS = [commit_document, make_attempt, keep_text]
 
 
-def list_broken_promises(write, root: Path, monkeypatch, *, drop_fsync: int | None = None) -> list[str]:
+@pytest.fixture(params=["alone", "shared"])
+def flush_kind(request, monkeypatch) -> str:
+    """Whether each file is synced by itself, or all that is written by one syncfs."""
+    if request.param == "shared":
+        monkeypatch.setattr(flushing, "SHARED_FROM", 1)
+        monkeypatch.setattr(flushing, "can_share", lambda device: True)
+        monkeypatch.setattr(flushing, "_shared_by_device", {})
+    return request.param
+
+
+def list_broken_promises(write, data: DataRoot, monkeypatch, *, drop_flush: int | None = None) -> list[str]:
     """Return what could be lost in a power cut at any moment at which `write` acknowledges."""
     findings: list[str] = []
-    with record_system_calls(monkeypatch, drop_fsync=drop_fsync) as events:
-        write(DataRoot(root), lambda: findings.extend(find_volatile(events, root=root)))
+    with record_system_calls(monkeypatch, drop_flush=drop_flush) as events:
+        write(data, lambda: findings.extend(find_volatile(events, root=data.path)))
         assert events
     return findings
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_nothing_that_was_acknowledged_could_be_lost_in_a_power_cut(write, tmp_path, monkeypatch):
-    assert list_broken_promises(write, tmp_path / "data", monkeypatch) == []
+def test_nothing_that_was_acknowledged_could_be_lost_in_a_power_cut(write, flush_kind, tmp_path, monkeypatch):
+    assert list_broken_promises(write, DataRoot(tmp_path / "data"), monkeypatch) == []
+
+
+def make_store_with_folders(root: Path) -> DataRoot:
+    """Return a store whose shared folders are there: each has its own flush when it is made."""
+    for folder in ("docs/draft", f"calls/{CALL_ID[:2]}", f"texts/{hash_bytes(TEMPLATE.encode())[:2]}", ".tmp"):
+        create_folder(root / folder)
+    return DataRoot(root)
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_every_single_fsync_is_needed(write, tmp_path, monkeypatch):
-    """Each fsync is left out in turn: something is then volatile, so a missing one cannot go unseen."""
+def test_every_single_flush_is_needed(write, flush_kind, tmp_path, monkeypatch):
+    """Each flush is left out in turn: something is then volatile, so a missing one cannot go unseen."""
+    make_store = make_store_with_folders if flush_kind == "shared" else DataRoot
+    data = make_store(tmp_path / "count")
     with record_system_calls(monkeypatch) as events:
-        write(DataRoot(tmp_path / "count"))
-    fsyncs = sum(event.name == "fsync" for event in events)
+        write(data)
+    flushes = sum(event.name in ("fsync", "syncfs") for event in events)
 
     unseen = [
         number
-        for number in range(fsyncs)
-        if not list_broken_promises(write, tmp_path / f"without-{number}", monkeypatch, drop_fsync=number)
+        for number in range(flushes)
+        if not list_broken_promises(write, make_store(tmp_path / f"without-{number}"), monkeypatch, drop_flush=number)
     ]
 
-    assert fsyncs > 3
+    assert flushes >= 2
     assert unseen == []
 
 
@@ -112,7 +134,7 @@ def test_a_request_is_durable_before_the_first_byte_of_its_answer(tmp_path, monk
 
     first_byte = next(i for i, event in enumerate(events) if event.path.endswith("response.bin"))
     assert find_volatile(events[:first_byte], root=tmp_path) == []
-    assert any(event.target.endswith("request.json") for event in events[:first_byte])
+    assert any(event.path.endswith("request.json") for event in events[:first_byte])
 
 
 def test_an_answer_is_durable_before_its_outcome_is_written(tmp_path, monkeypatch):
@@ -151,6 +173,10 @@ DataRoot(Path({str(tmp_path / "data")!r})).documents.commit("draft", {DOC_ID!r},
 # When the disk refuses
 
 
+def place(path: Path, content: bytes) -> None:
+    place_file(path, content, temporary_folder=path.parent / ".tmp")
+
+
 def refuse(code: int):
     def raise_error(*_arguments):
         raise OSError(code, os.strerror(code))
@@ -186,7 +212,7 @@ def test_a_failed_fsync_is_never_repeated_on_the_same_file(tmp_path, monkeypatch
     monkeypatch.setattr(os, "fsync", fail_once_per_file)
     for _ in range(2):
         with pytest.raises(WriteFailed):
-            write_new_file(tmp_path / ".tmp" / f"file-{len(tried)}", b"x")
+            place(tmp_path / "file", b"x")
 
     assert len(tried) == len(set(tried)) == 2
 
@@ -195,7 +221,7 @@ def test_short_writes_are_continued(tmp_path, monkeypatch):
     real_write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, content: real_write(descriptor, bytes(content[:3])))
 
-    write_new_file(tmp_path / "file", b"0123456789")
+    place(tmp_path / "file", b"0123456789")
 
     assert (tmp_path / "file").read_bytes() == b"0123456789"
 
@@ -204,7 +230,7 @@ def test_a_disk_that_takes_no_bytes_is_an_error_and_not_an_endless_loop(tmp_path
     monkeypatch.setattr(os, "write", lambda descriptor, content: 0)
 
     with pytest.raises(WriteFailed):
-        write_new_file(tmp_path / "file", b"x")
+        place(tmp_path / "file", b"x")
 
 
 def test_a_disk_that_lies_about_what_it_took_is_found(tmp_path, monkeypatch):
@@ -217,7 +243,7 @@ def test_a_disk_that_lies_about_what_it_took_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "write", write_half_and_claim_all)
 
     with pytest.raises(WriteFailed, match="the disk holds 5"):
-        write_new_file(tmp_path / "file", b"0123456789")
+        place(tmp_path / "file", b"0123456789")
 
 
 # Names and modes
@@ -245,12 +271,14 @@ def test_without_the_flag_of_the_kernel_a_rename_still_replaces_nothing(make_tar
 
 
 def test_commit_tells_when_somebody_else_was_faster(tmp_path):
-    for name in ("staged", "final"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_bytes(b"x")
+    temporary = tmp_path / ".tmp"
+    assert commit_folder({"file": b"first"}, tmp_path / "final", temporary_folder=temporary) is None
 
-    with pytest.raises(FileExistsError):
-        commit_folder(tmp_path / "staged", tmp_path / "final")
+    loser = commit_folder({"file": b"second"}, tmp_path / "final", temporary_folder=temporary)
+
+    assert (tmp_path / "final" / "file").read_bytes() == b"first"
+    assert loser is not None
+    assert (loser / "file").read_bytes() == b"second"
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
@@ -267,7 +295,7 @@ def test_files_are_read_only_whatever_the_umask(umask, tmp_path):
 
 
 def test_a_file_is_never_written_over(tmp_path):
-    write_new_file(tmp_path / "file", b"first")
+    place(tmp_path / "file", b"first")
 
     with pytest.raises(WriteFailed, match="EEXIST"):
         NewFile(tmp_path / "file")
