@@ -1,0 +1,15 @@
+"""GNU make, one job a core; each step is a small shell pipeline."""
+
+from __future__ import annotations
+
+import os
+
+from benchmarks.peers.peer import Peer
+
+PEER = Peer(
+    name="make",
+    requirement="",
+    files=("Makefile",),
+    program="make",
+    arguments=("--silent", f"--jobs={os.cpu_count() or 1}"),
+)
