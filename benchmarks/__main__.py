@@ -36,15 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = _read_settings(arguments)
     expected = sum(BENCHMARKS[name].estimate_seconds(settings) for name in names)
     print(f"This takes about {_say_duration(expected)}.", file=sys.stderr, flush=True)
-    results = run_benchmarks(names, settings)
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+    run_benchmarks(names, settings, arguments.json)
     print(f"\nWritten: {arguments.json}", file=sys.stderr)
     return 0
 
 
-def run_benchmarks(names: Sequence[str], settings: Settings) -> dict[str, Any]:
-    """Run benchmarks one after the other, printing each one's tables when it ends; return everything as JSON."""
+def run_benchmarks(names: Sequence[str], settings: Settings, json_path: Path) -> None:
+    """Run benchmarks one after the other. When one ends, its tables are printed and the JSON file is written anew."""
+    json_path.parent.mkdir(parents=True, exist_ok=True)
     settings.work_folder.mkdir(parents=True, exist_ok=True)
     machine = describe_machine(settings.work_folder)
     print(format_text_table([{"fact": fact, "value": str(value)} for fact, value in machine.items()]))
@@ -55,7 +54,7 @@ def run_benchmarks(names: Sequence[str], settings: Settings) -> dict[str, Any]:
         print(f"\n{name}, {_say_duration(time.monotonic() - started)}, medians of {settings.repeat}\n")
         _print_result(result)
         results["benchmarks"][name] = result.as_json()
-    return results
+        json_path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def _print_result(result: Result) -> None:

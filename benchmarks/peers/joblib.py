@@ -11,4 +11,5 @@ PEER = Peer(
     program="python",
     arguments=("joblib_chain.py",),
     outputs="cache/joblib/*/*/*/output.pkl",
+    seconds_a_step=0.001,
 )

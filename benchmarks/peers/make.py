@@ -12,4 +12,5 @@ PEER = Peer(
     files=("Makefile",),
     program="make",
     arguments=("--silent", f"--jobs={os.cpu_count() or 1}"),
+    seconds_a_step=0.004,
 )

@@ -34,6 +34,7 @@ class Peer:
     outputs: str = OUTPUTS
     only_smallest: bool = False  # too slow for more
     changed_steps: int = 3
+    seconds_a_step: float = 0.002  # for the estimate, measured on two cores
 
     def install(self, cache: Path) -> Path:
         """Return the folder of the tool's program, installing it the first time. Raises PeerMissing."""

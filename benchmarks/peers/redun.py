@@ -10,4 +10,5 @@ PEER = Peer(
     files=("redun_chain.py", "chain_step.py"),
     program="redun",
     arguments=("run", "redun_chain.py", "main"),
+    seconds_a_step=0.15,
 )

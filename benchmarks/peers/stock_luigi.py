@@ -11,4 +11,5 @@ PEER = Peer(
     program="python",
     arguments=("-m", "luigi", "--module", "luigi_chain", "Chains", "--local-scheduler", "--log-level", "WARNING"),
     changed_steps=0,  # it asks only whether an output exists
+    seconds_a_step=0.01,
 )
