@@ -39,20 +39,25 @@ def describe_plan(workspace: Workspace, cohort: str) -> Json:
     not exist yet. `completion_tokens` is the most that can be asked for.
     """
     plan = workspace.plan(cohort)
-    missing = {(document.stage, document.doc_id) for document in workspace.find_missing(cohort)}
+    missing = workspace.find_missing(cohort)
     stages = {}
     for stage, documents in plan.documents.items():
-        waiting = [document for key, document in documents.items() if (stage, key) in missing]
-        needs = [_estimate_call(workspace, document) for document in waiting if document.mode is Mode.LLM]
-        calls = [need for need in needs if need is not None]
+        waiting = [document for document in missing if document.stage is stage]
+        calls = prompt_tokens = completion_tokens = 0
+        for document in waiting:
+            need = _estimate_call(workspace, document) if document.mode is Mode.LLM else None
+            if need is not None:
+                calls += 1
+                prompt_tokens += need.prompt_tokens
+                completion_tokens += need.completion_tokens
         stages[str(stage)] = {
             "rows": len(plan.rows[stage]),
             "documents": len(documents),
             "present": len(documents) - len(waiting),
             "missing": len(waiting),
-            "calls": len(calls),
-            "prompt_tokens": sum(need.prompt_tokens for need in calls),
-            "completion_tokens": sum(need.completion_tokens for need in calls),
+            "calls": calls,
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
         }
     return {"cohort": cohort, "stages": stages, "report": workspace.report_id(cohort)}
 

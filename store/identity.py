@@ -12,6 +12,8 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Iterator
+from types import GeneratorType
 from typing import Any
 
 from blake3 import blake3
@@ -89,8 +91,33 @@ def _normalise_text(text: str, place: str) -> str:
 
 
 def digest_of(record_type: str, inputs: Json) -> str:
-    """Return the whole digest (64 hex characters) of a record's inputs."""
+    """Return the whole digest (64 hex characters) of a record's inputs.
+
+    A value of `inputs` may be a generator: it is hashed as the list of what it yields, which then need not fit
+    into memory.
+    """
+    if isinstance(inputs, dict) and any(isinstance(value, GeneratorType) for value in inputs.values()):
+        return _digest_in_parts(record_type, inputs)
     return hash_bytes(encode_canonically([record_type, IDENTITY_VERSION, inputs]))
+
+
+def _digest_in_parts(record_type: str, inputs: dict[str, Any]) -> str:
+    digest = blake3(encode_canonically([record_type, IDENTITY_VERSION])[:-1] + b",{")
+    for number, name in enumerate(sorted(inputs)):
+        digest.update((b"," if number else b"") + encode_canonically(name) + b":")
+        for part in _encode_in_parts(inputs[name]):
+            digest.update(part)
+    return digest.update(b"}]").hexdigest()
+
+
+def _encode_in_parts(value: Any) -> Iterator[bytes]:
+    if not isinstance(value, GeneratorType):
+        yield encode_canonically(value)
+        return
+    yield b"["
+    for number, item in enumerate(value):
+        yield (b"," if number else b"") + encode_canonically(item)
+    yield b"]"
 
 
 def id_from_digest(digest: str) -> str:
@@ -99,11 +126,11 @@ def id_from_digest(digest: str) -> str:
     About 80 bits: among a million documents a collision has a probability below 1e-12, and is
     found, because the whole digest stands in the document's metadata.
     """
-    number, characters = int(digest, 16), []
-    for _ in range(DIGEST_BASE36_LENGTH):
+    number, characters = int(digest, 16) // 36 ** (DIGEST_BASE36_LENGTH - ID_LENGTH), []
+    for _ in range(ID_LENGTH):
         number, remainder = divmod(number, 36)
         characters.append(BASE36[remainder])
-    return "".join(reversed(characters))[:ID_LENGTH]
+    return "".join(reversed(characters))
 
 
 def id_of(record_type: str, inputs: Json) -> str:
