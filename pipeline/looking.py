@@ -40,12 +40,16 @@ def describe_plan(workspace: Workspace, cohort: str) -> Json:
     """
     plan = workspace.plan(cohort)
     missing = workspace.find_missing(cohort)
+    missing_doc_ids = {document.doc_id for document in missing}
     stages = {}
     for stage, documents in plan.documents.items():
         waiting = [document for document in missing if document.stage is stage]
         calls = prompt_tokens = completion_tokens = 0
         for document in waiting:
-            need = _estimate_call(workspace, document) if document.mode is Mode.LLM else None
+            need = None
+            if document.mode is Mode.LLM:
+                has_parent = document.parent_doc_id not in missing_doc_ids
+                need = _estimate_call(workspace, document, has_parent=has_parent)
             if need is not None:
                 calls += 1
                 prompt_tokens += need.prompt_tokens
@@ -69,10 +73,12 @@ class CallEstimate(NamedTuple):
     completion_tokens: int
 
 
-def _estimate_call(workspace: Workspace, plan: DocumentPlan) -> CallEstimate | None:
+def _estimate_call(workspace: Workspace, plan: DocumentPlan, *, has_parent: bool) -> CallEstimate | None:
     """Return what a missing document's call takes; None if its answer is in the ledger already."""
     assert plan.model is not None
     completion_tokens = int(plan.model.params["max_tokens"])
+    if not has_parent:
+        return CallEstimate(_guess_prompt_tokens(plan), completion_tokens)
     try:
         prompt = render(plan, read_parent(workspace.data, plan))
     except (StoreError, RenderFailed):

@@ -162,3 +162,10 @@ def test_a_generator_is_hashed_as_the_list_of_what_it_yields(items, other):
 def test_a_generator_with_what_cannot_be_encoded_is_refused():
     with pytest.raises(ValueNotEncodable):
         digest_of("report", {"rows": (item for item in [1, float("nan")])})
+
+
+@given(JSON)
+def test_what_needs_no_normalising_is_encoded_as_what_was_normalised(value):
+    whole = encode_canonically([value, "é"])  # not ASCII: everything in the list is normalised
+
+    assert whole == b"[" + encode_canonically(value) + ',"é"]'.encode()
