@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 
 from benchmarks import page
+from benchmarks.measure import ROOT
 from benchmarks.plots import draw_lines
 from benchmarks.results import Result
 from benchmarks.tables import format_markdown_table, format_text_table
 
+NAMES = ["chain3", "fan", "dashboard", "planning", "document_cost"]
 ROWS = [
     {"tool": "Daybook", "items": 1000, "wall_seconds": 12.3456, "peak_bytes": 55_400_000, "remark": ""},
     {"tool": "make", "items": 30000, "wall_seconds": None, "peak_bytes": None, "remark": "stopped"},
@@ -85,3 +88,13 @@ def test_results_take_the_place_between_the_markers(tmp_path):
 def test_a_page_without_markers_is_left_alone():
     with pytest.raises(page.PageInvalid, match="lacks a marker"):
         page.insert_results("# Page\n", "results")
+
+
+def test_the_page_names_every_benchmark_and_every_target_and_can_take_results():
+    text = page.PAGE.read_text()
+    makefile = (ROOT / "Makefile").read_text()
+
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == NAMES
+    assert page.insert_results(text, "new").count("\nnew\n") == 1
+    for target in re.findall(r"\$ make ([\w-]+)", text):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
