@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COHORT ?= demo
 
-.PHONY: demo test quick lint lock clean
+.PHONY: demo test quick lint bench bench-quick lock clean
 
 # The main job, on a model that runs in this process: no key, no account, no network.
 demo: $(READY)
@@ -24,6 +24,15 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Everything that docs/benchmarks.md shows: hours, on a machine that does nothing else. It says how long before it starts.
+# Peers are installed into .benchmarks/; then `.venv/bin/python -m benchmarks page` puts the results on the page.
+bench: $(READY)
+	$(BIN)/python -m benchmarks all
+
+# Small sizes, one run each, no peers: about two minutes.
+bench-quick: $(READY)
+	$(BIN)/python -m benchmarks all --quick
 
 $(READY): requirements.lock setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Daybook needs Python 3.11 or later; $(PYTHON) is {sys.version.split()[0]}. Try: make PYTHON=python3.12")'
@@ -44,5 +53,5 @@ lock: $(READY)
 
 # Everything that can be made again without a model. data/ is left alone: it holds what was paid for.
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .benchmarks build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -268,16 +268,16 @@ class _CohortReader:
 
     def _read_names(self, table: Table, key: str, known: Iterable[str], kind: str) -> list[str]:
         """Return the names of a list that are known, each once; reports the others."""
-        known = list(known)
-        names: list[str] = []
+        known = dict.fromkeys(known)
+        names: dict[str, None] = {}
         for name in self._resolve_list(table, key):
             if name not in known:
                 table.report(key, f"unknown {kind} {name!r}. {suggest(name, known)}")
             elif name in names:
                 table.report(key, f"{kind} {name!r} is listed twice. Expected it once.")
             else:
-                names.append(name)
-        return names
+                names[name] = None
+        return list(names)
 
     def _resolve_list(self, table: Table, key: str) -> list[str]:
         if not isinstance(table.data.get(key), str):

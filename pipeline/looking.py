@@ -39,20 +39,29 @@ def describe_plan(workspace: Workspace, cohort: str) -> Json:
     not exist yet. `completion_tokens` is the most that can be asked for.
     """
     plan = workspace.plan(cohort)
-    missing = {(document.stage, document.doc_id) for document in workspace.find_missing(cohort)}
+    missing = workspace.find_missing(cohort)
+    missing_doc_ids = {document.doc_id for document in missing}
     stages = {}
     for stage, documents in plan.documents.items():
-        waiting = [document for key, document in documents.items() if (stage, key) in missing]
-        needs = [_estimate_call(workspace, document) for document in waiting if document.mode is Mode.LLM]
-        calls = [need for need in needs if need is not None]
+        waiting = [document for document in missing if document.stage is stage]
+        calls = prompt_tokens = completion_tokens = 0
+        for document in waiting:
+            need = None
+            if document.mode is Mode.LLM:
+                has_parent = document.parent_doc_id not in missing_doc_ids
+                need = _estimate_call(workspace, document, has_parent=has_parent)
+            if need is not None:
+                calls += 1
+                prompt_tokens += need.prompt_tokens
+                completion_tokens += need.completion_tokens
         stages[str(stage)] = {
             "rows": len(plan.rows[stage]),
             "documents": len(documents),
             "present": len(documents) - len(waiting),
             "missing": len(waiting),
-            "calls": len(calls),
-            "prompt_tokens": sum(need.prompt_tokens for need in calls),
-            "completion_tokens": sum(need.completion_tokens for need in calls),
+            "calls": calls,
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
         }
     return {"cohort": cohort, "stages": stages, "report": workspace.report_id(cohort)}
 
@@ -64,10 +73,12 @@ class CallEstimate(NamedTuple):
     completion_tokens: int
 
 
-def _estimate_call(workspace: Workspace, plan: DocumentPlan) -> CallEstimate | None:
+def _estimate_call(workspace: Workspace, plan: DocumentPlan, *, has_parent: bool) -> CallEstimate | None:
     """Return what a missing document's call takes; None if its answer is in the ledger already."""
     assert plan.model is not None
     completion_tokens = int(plan.model.params["max_tokens"])
+    if not has_parent:
+        return CallEstimate(_guess_prompt_tokens(plan), completion_tokens)
     try:
         prompt = render(plan, read_parent(workspace.data, plan))
     except (StoreError, RenderFailed):

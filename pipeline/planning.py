@@ -9,7 +9,7 @@ every row is kept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +27,7 @@ SOURCE_NAME = "source"  # stands in a task_id where combo and template would, be
 VERBATIM_PARSER = "identity"  # of drafts that reuse a prompt: they have no template that could name another
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million of them
 class DocumentPlan:
     """A document that should exist: one row of a task table, and what it is made from.
 
@@ -43,14 +43,20 @@ class DocumentPlan:
     combo: Combo | None
     source_doc_id: str
     parent: DocumentPlan | None
+    _digest: str = field(default="", init=False, repr=False, compare=False)  # worked out when first asked for
+    _doc_id: str = field(default="", init=False, repr=False, compare=False)
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        return digest_of(self.stage, self.inputs)
+        if not self._digest:
+            object.__setattr__(self, "_digest", digest_of(self.stage, self.inputs))
+        return self._digest
 
-    @cached_property
+    @property
     def doc_id(self) -> str:
-        return id_from_digest(self.digest)
+        if not self._doc_id:
+            object.__setattr__(self, "_doc_id", id_from_digest(self.digest))
+        return self._doc_id
 
     @property
     def parent_doc_id(self) -> str:
@@ -258,7 +264,7 @@ class _Planner:
 # The report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RowOutcome:
     """What became of a row: its status, "missing" if it was never tried, and the reason if it is not ok."""
 
@@ -268,7 +274,12 @@ class RowOutcome:
 
 
 def report_inputs(outcomes: Iterable[RowOutcome]) -> dict[str, Any]:
-    """Return the inputs of the report over these rows.
+    """Return the inputs of the report over these rows."""
+    return {"stage_version": REPORT_VERSION, "rows": list(_report_rows(outcomes))}
+
+
+def _report_rows(outcomes: Iterable[RowOutcome]) -> Iterator[dict[str, Any]]:
+    """Yield what of each row is an input of the report.
 
     Names are no inputs: each name is replaced by the number of its first appearance, so that renaming
     a template gives the same report, while naming one document by two templates gives another.
@@ -279,22 +290,21 @@ def report_inputs(outcomes: Iterable[RowOutcome]) -> dict[str, Any]:
         numbers_of_kind = numbers.setdefault(kind, {})
         return numbers_of_kind.setdefault(name, len(numbers_of_kind))
 
-    rows = [
-        {
-            "stage": outcome.plan.stage,
-            "doc_id": outcome.plan.doc_id,
-            "parent_doc_id": outcome.plan.parent_doc_id,
-            "template": number_of(f"{outcome.plan.stage} template", outcome.plan.template_id),
-            "model": number_of("model", outcome.plan.model_id),
+    for outcome in outcomes:
+        plan = outcome.plan
+        yield {
+            "stage": plan.stage,
+            "doc_id": plan.doc_id,
+            "parent_doc_id": plan.parent_doc_id,
+            "template": number_of(f"{plan.stage} template", plan.template_id),
+            "model": number_of("model", plan.model_id),
             "status": outcome.status,
             "reason": outcome.reason,
         }
-        for outcome in outcomes
-    ]
-    return {"stage_version": REPORT_VERSION, "rows": rows}
 
 
 def plan_report(plan: CohortPlan) -> str:
     """Return the doc_id of the report of a complete cohort: the one that is made when every document is there."""
-    complete = [RowOutcome(row, "ok", "") for rows in plan.rows.values() for row in rows]
-    return id_from_digest(digest_of(Stage.REPORT, report_inputs(complete)))
+    complete = (RowOutcome(row, "ok", "") for rows in plan.rows.values() for row in rows)
+    inputs: dict[str, Any] = {"stage_version": REPORT_VERSION, "rows": _report_rows(complete)}  # hashed row by row
+    return id_from_digest(digest_of(Stage.REPORT, inputs))

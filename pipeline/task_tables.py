@@ -54,11 +54,13 @@ def table_path(tasks_folder: Path, cohort: str, stage: Stage) -> Path:
 
 def format_task_table(rows: Iterable[DocumentPlan]) -> bytes:
     """Return a task table as CSV: UTF-8, one header row, lines end in LF."""
-    text = io.StringIO()
+    content = io.BytesIO()
+    text = io.TextIOWrapper(content, "utf-8", newline="")  # StringIO would take four bytes a character
     writer = csv.DictWriter(text, TABLE_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(row.as_row() for row in rows)
-    return text.getvalue().encode()
+    text.flush()
+    return content.getvalue()
 
 
 def read_task_table(path: Path) -> list[dict[str, str]]:

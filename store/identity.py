@@ -12,7 +12,9 @@ import json
 import math
 import re
 import unicodedata
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from types import GeneratorType
+from typing import Any
 
 from blake3 import blake3
 
@@ -54,65 +56,93 @@ def encode_canonically(value: Json) -> bytes:
     platform. Texts whose exact bytes matter go in by their hash, so NFC never merges two of them.
     Raises ValueNotEncodable for NaN, infinities, lone surrogates, other types and keys that NFC merges.
     """
-    return _ENCODER.encode(_normalise(value, ROOT)).encode()
+    normal = value if _is_normal(value) else _normalise(value, "inputs")
+    return _ENCODER.encode(normal).encode()
 
 
-class _Place(NamedTuple):
-    """Where in the inputs a value stands. Written out only when something is wrong with the value."""
+def _is_normal(value: Any) -> bool:
+    """Whether `_normalise` would return an equal value. Nearly always so, and much faster than copying it."""
+    if isinstance(value, str):
+        return value.isascii()
+    if isinstance(value, dict):
+        return all(map(_is_normal_key, value)) and all(map(_is_normal, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_normal, value))
+    if isinstance(value, float):
+        return math.isfinite(value) and (value != 0 or math.copysign(1, value) > 0)
+    return value is None or isinstance(value, int)
 
-    parent: _Place | None
-    step: str
 
-    def __str__(self) -> str:
-        return f"{self.parent or ''}{self.step}"
+def _is_normal_key(key: Any) -> bool:
+    return isinstance(key, str) and key.isascii()
 
 
-ROOT = _Place(None, "inputs")
-
-
-def _normalise(value: Any, place: _Place) -> Any:
+def _normalise(value: Any, place: str) -> Any:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, str):
         return _normalise_text(value, place)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueNotEncodable(str(place), value, expected="Expected a finite number.")
+            raise ValueNotEncodable(place, value, expected="Expected a finite number.")
         return 0.0 if value == 0 else value  # -0.0 and 0.0 are one number
     if isinstance(value, list | tuple):
-        return [_normalise(item, _Place(place, f"[{index}]")) for index, item in enumerate(value)]
+        return [_normalise(item, f"{place}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, dict):
         return _normalise_object(value, place)
-    expected = "Expected plain JSON: null, true, number, text, list or object."
-    raise ValueNotEncodable(str(place), value, expected=expected)
+    raise ValueNotEncodable(place, value, expected="Expected plain JSON: null, true, number, text, list or object.")
 
 
-def _normalise_object(value: dict[Any, Any], place: _Place) -> dict[str, Any]:
+def _normalise_object(value: dict[Any, Any], place: str) -> dict[str, Any]:
     normal: dict[str, Any] = {}
     for key, item in value.items():
         if not isinstance(key, str):
             raise ValueNotEncodable(f"A key of {place}", key, expected="Expected text.")
-        name = key if key.isascii() else _normalise_text(key, _Place(place, f".{key}"))
+        name = _normalise_text(key, f"A key of {place}")
         if name in normal:
             raise ValueNotEncodable(f"A key of {place}", key, expected="Two keys differ only in Unicode form.")
-        is_normal = item is None or (type(item) is str and item.isascii())  # most are: no call for them
-        normal[name] = item if is_normal else _normalise(item, _Place(place, f".{key}"))
+        normal[name] = _normalise(item, f"{place}.{key}")
     return normal
 
 
-def _normalise_text(text: str, place: _Place) -> str:
+def _normalise_text(text: str, place: str) -> str:
     if text.isascii():
         return text
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueNotEncodable(str(place), text, expected="Expected text without lone surrogates.") from error
+        raise ValueNotEncodable(place, text, expected="Expected text without lone surrogates.") from error
     return unicodedata.normalize("NFC", text)
 
 
 def digest_of(record_type: str, inputs: Json) -> str:
-    """Return the whole digest (64 hex characters) of a record's inputs."""
+    """Return the whole digest (64 hex characters) of a record's inputs.
+
+    A value of `inputs` may be a generator: it is hashed as the list of what it yields, which then need not fit
+    into memory.
+    """
+    if isinstance(inputs, dict) and any(isinstance(value, GeneratorType) for value in inputs.values()):
+        return _digest_in_parts(record_type, inputs)
     return hash_bytes(encode_canonically([record_type, IDENTITY_VERSION, inputs]))
+
+
+def _digest_in_parts(record_type: str, inputs: dict[str, Any]) -> str:
+    digest = blake3(encode_canonically([record_type, IDENTITY_VERSION])[:-1] + b",{")
+    for number, name in enumerate(sorted(inputs)):
+        digest.update((b"," if number else b"") + encode_canonically(name) + b":")
+        for part in _encode_in_parts(inputs[name]):
+            digest.update(part)
+    return digest.update(b"}]").hexdigest()
+
+
+def _encode_in_parts(value: Any) -> Iterator[bytes]:
+    if not isinstance(value, GeneratorType):
+        yield encode_canonically(value)
+        return
+    yield b"["
+    for number, item in enumerate(value):
+        yield (b"," if number else b"") + encode_canonically(item)
+    yield b"]"
 
 
 def id_from_digest(digest: str) -> str:

@@ -117,3 +117,8 @@ def test_the_store_imports_the_standard_library_and_blake3_only():
     packages = {name.split(".")[0] for path in ROOT.glob("store/**/*.py") for name in list_imports(path)}
 
     assert packages - set(sys.stdlib_module_names) == {"blake3", "store"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_product_does_not_know_its_benchmarks_and_tests(path):
+    assert {name.split(".")[0] for name in list_imports(path)} & {"benchmarks", "tests"} == set()

@@ -17,7 +17,9 @@ from store.errors import DocumentCorrupt, DocumentInvalid
 from tests.pipeline.config_folder import edit, write_config
 
 COHORT = "first"
-SCORED = edit("templates/evaluation/clarity.txt", "End with SCORE: <0-10>.", "SCORE: 7")  # what echo answers is a score, too
+SCORED = edit(
+    "templates/evaluation/clarity.txt", "End with SCORE: <0-10>.", "SCORE: 7"
+)  # what echo answers is a score, too
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pipeline.adoption import adopt_workspace
 from pipeline.configuration import load_configuration
 from pipeline.errors import TaskTableInvalid
 from pipeline.planning import CohortPlan, RowOutcome, plan_cohort, plan_report, report_inputs
+from pipeline.report_document import identify_report
 from pipeline.rules import Selection
 from pipeline.stages import Stage
 from pipeline.task_tables import (
@@ -646,3 +647,17 @@ def test_a_real_workspace_is_adopted_loads_and_plans(tmp_path: Path) -> None:
     assert len(plan.documents[Stage.ESSAY]) >= 6
     assert len(plan.documents[Stage.EVALUATION]) >= 12
     assert len(configuration.concepts) >= 10
+
+
+def test_a_report_is_identified_row_by_row_as_it_is_when_it_is_made(tmp_path):
+    plan = plan_tiny(tmp_path)
+
+    assert plan_report(plan) == identify_report(outcomes_of(plan)).doc_id
+
+
+def test_a_row_of_a_plan_takes_little_memory(tmp_path):
+    """There may be a million of them: no dictionary for each."""
+    row = next(plan_tiny(tmp_path).walk())
+
+    assert not hasattr(row, "__dict__")
+    assert not hasattr(RowOutcome(row, "ok", ""), "__dict__")

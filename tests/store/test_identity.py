@@ -150,3 +150,22 @@ def test_nothing_but_a_plain_name_passes_as_a_file_name(name):
 @pytest.mark.parametrize("name", ["prompt.txt", "metadata.json", "extras/report.html", "a-b_c.1"])
 def test_plain_names_pass(name):
     assert check_file_name(name) == name
+
+
+@given(st.lists(JSON, max_size=4), JSON)
+def test_a_generator_is_hashed_as_the_list_of_what_it_yields(items, other):
+    streamed = digest_of("report", {"rows": (item for item in items), "é": other, "a": 1})
+
+    assert streamed == digest_of("report", {"a": 1, "rows": items, "é": other})
+
+
+def test_a_generator_with_what_cannot_be_encoded_is_refused():
+    with pytest.raises(ValueNotEncodable):
+        digest_of("report", {"rows": (item for item in [1, float("nan")])})
+
+
+@given(JSON)
+def test_what_needs_no_normalising_is_encoded_as_what_was_normalised(value):
+    whole = encode_canonically([value, "é"])  # not ASCII: everything in the list is normalised
+
+    assert whole == b"[" + encode_canonically(value) + ',"é"]'.encode()
