@@ -10,7 +10,6 @@ from pathlib import Path
 from pipeline.building import build_cohort
 from pipeline.planning import DocumentPlan
 from pipeline.settings import Roots
-from store.documents import Document
 
 
 class StopAtFirst:
@@ -26,7 +25,7 @@ class StopAtFirst:
         print(json.dumps({"missing": self.missing}), flush=True)
         os._exit(0)
 
-    def made(self, plan: DocumentPlan, document: Document) -> None: ...
+    def made(self, plan: DocumentPlan, completion_tokens: int) -> None: ...
     def failed(self, plan: DocumentPlan, reason: str) -> None: ...
     def stop(self) -> None: ...
 

@@ -134,10 +134,14 @@ class Workspace:
 
     def list_outcomes(self, cohort: str) -> Iterator[RowOutcome]:
         """Yield what became of each row of a cohort, in table order."""
+        missing = {(plan.stage, plan.doc_id) for plan in self.find_missing(cohort)}
         found: dict[tuple[Stage, str], tuple[str, str]] = {}
         for rows in self.plan(cohort).rows.values():
             for row in rows:
                 key = row.stage, row.doc_id
+                if key not in missing:
+                    yield RowOutcome(row, Status.OK, "")
+                    continue
                 if key not in found:
                     diagnosis = diagnose(self.data, row)
                     found[key] = (str(diagnosis.status or MISSING), diagnosis.reason)
