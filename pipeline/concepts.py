@@ -11,11 +11,13 @@ import io
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import Problem
 from pipeline.toml_file import ID_EXPECTED, ID_FORM
+from store.identity import Encoded, encode_once, hash_bytes
 
 LEVELS = ("sentence", "paragraph", "article")
 FALLBACK_LEVELS = ("paragraph", "sentence")  # after the requested one; the concept's name comes last
@@ -44,8 +46,12 @@ class Concept:
                 return Description(candidate, self.texts[candidate])
         return Description("name", self.name)
 
+    def inputs_at(self, level: str) -> dict[str, str]:
+        return {"name": self.name, "text_blake3": hash_bytes(self.describe(level).text.encode())}
 
-class Combo(NamedTuple):
+
+@dataclass(frozen=True)
+class Combo:
     """An ordered set of concepts at one level."""
 
     concepts: tuple[Concept, ...]
@@ -55,6 +61,11 @@ class Combo(NamedTuple):
     def combo_id(self) -> str:
         """The readable name: concept ids in order, such as dmn+flywheel."""
         return "+".join(concept.concept_id for concept in self.concepts)
+
+    @cached_property
+    def inputs(self) -> Encoded:
+        """What of the combo is part of an identity: names, and texts by their hash."""
+        return encode_once([concept.inputs_at(self.level) for concept in self.concepts])
 
 
 def load_concepts(config_root: Path, problems: list[Problem]) -> dict[str, Concept]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipeline.errors import Problem
 from pipeline.gateway import Transport
 from pipeline.toml_file import Table, TomlFile, check_config_id
 from store.errors import ValueNotEncodable
-from store.identity import encode_canonically
+from store.identity import Encoded, encode_canonically, encode_once
 
 SETTINGS_FILE = "models.toml"
 
@@ -54,10 +55,11 @@ class Model:
     input_usd_per_million_tokens: float | None
     output_usd_per_million_tokens: float | None
 
-    def as_inputs(self) -> dict[str, Any]:
-        """Return what of the model is part of an identity: every field that is not in NOT_IDENTITY."""
+    @cached_property
+    def inputs(self) -> Encoded:
+        """What of the model is part of an identity: every field that is not in NOT_IDENTITY."""
         names = [field.name for field in fields(self) if field.name not in NOT_IDENTITY]
-        return {name: getattr(self, name) for name in names}
+        return encode_once({name: getattr(self, name) for name in names})
 
     def params_of_replicate(self, replicate: int) -> dict[str, Any]:
         """Return the parameters to send: replicate r is sent seed + r - 1, so replicates are independent samples."""

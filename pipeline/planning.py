@@ -20,11 +20,14 @@ from pipeline.parsers import PARSERS
 from pipeline.rules import Combination, expand_axes
 from pipeline.stages import MADE_STAGES, REPORT_VERSION, STAGE_RULES, Mode, Stage
 from pipeline.templates import Template
-from store.identity import digest_of, hash_bytes, id_from_digest
+from store.identity import Encoded, digest_of, encode_once, id_from_digest
 
 COPY_NAME = "copy"  # stands in a task_id where a model would
 SOURCE_NAME = "source"  # stands in a task_id where combo and template would, before a source's doc_id
 VERBATIM_PARSER = "identity"  # of drafts that reuse a prompt: they have no template that could name another
+VERBATIM_INPUTS = encode_once(
+    {"name": VERBATIM_PARSER, "version": PARSERS[VERBATIM_PARSER].version, "min_lines": 0, "scale": None}
+)
 
 
 @dataclass(frozen=True, slots=True)  # there may be a million of them
@@ -49,7 +52,7 @@ class DocumentPlan:
     @property
     def digest(self) -> str:
         if not self._digest:
-            object.__setattr__(self, "_digest", digest_of(self.stage, self.inputs))
+            object.__setattr__(self, "_digest", digest_of(self.stage, self._list_inputs()))
         return self._digest
 
     @property
@@ -80,22 +83,24 @@ class DocumentPlan:
     @property
     def inputs(self) -> dict[str, Any]:
         """Return everything that can change the document's content, as plain JSON. No names."""
+        fields = self._list_inputs().items()
+        return {name: field.value if isinstance(field, Encoded) else field for name, field in fields}
+
+    def _list_inputs(self) -> dict[str, Any]:
+        """Return the inputs; what many documents have in common is encoded already."""
         inputs: dict[str, Any] = {
             "stage_version": STAGE_RULES[self.stage].version,
             "mode": self.mode,
             "replicate": self.replicate,
-            "parser": self._parser_inputs(),
+            "parser": self.template.parser_inputs if self.template else VERBATIM_INPUTS,
         }
         if self.template and self.mode is Mode.LLM:
-            inputs["template"] = self.template.as_inputs()
+            inputs["template"] = self.template.inputs
             inputs["response_schema"] = self.template.response_schema
         if self.model:
-            inputs["model"] = self.model.as_inputs()
+            inputs["model"] = self.model.inputs
         if self.combo:
-            inputs["concepts"] = [
-                {"name": concept.name, "text_blake3": hash_bytes(concept.describe(self.combo.level).text.encode())}
-                for concept in self.combo.concepts
-            ]
+            inputs["concepts"] = self.combo.inputs
         if self.source_doc_id:
             inputs["source_doc_id"] = self.source_doc_id
         if self.parent:
@@ -105,11 +110,6 @@ class DocumentPlan:
     @property
     def parser(self) -> str:
         return self.template.parser if self.template else VERBATIM_PARSER
-
-    def _parser_inputs(self) -> dict[str, Any]:
-        if self.template:
-            return self.template.parser_as_inputs()
-        return {"name": VERBATIM_PARSER, "version": PARSERS[VERBATIM_PARSER].version, "min_lines": 0, "scale": None}
 
     def as_row(self) -> dict[str, str]:
         """Return the row of a task table."""

@@ -10,6 +10,7 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pipeline.scores import Scale
 from pipeline.stages import MADE_STAGES, STAGE_RULES, Mode, Stage
 from pipeline.toml_file import Table, TomlFile, check_config_id, is_finite_number, suggest
 from store.errors import ValueNotEncodable
-from store.identity import encode_canonically, hash_bytes
+from store.identity import Encoded, encode_canonically, encode_once, hash_bytes
 
 SETTINGS_FILE = "templates.toml"
 KEYS = ("parser", "mode", "min_lines", "scale", "response_schema", "label", "description")
@@ -50,16 +51,20 @@ class Template:
     def text(self) -> str:
         return self.texts[self.file_name]
 
-    def as_inputs(self) -> dict[str, Any]:
-        """Return what of the template is part of an identity: texts by their hash, never its own name."""
+    @cached_property
+    def inputs(self) -> Encoded:
+        """What of the template is part of an identity: texts by their hash, never its own name."""
         includes = {name: _hash_text(text) for name, text in self.texts.items() if name != self.file_name}
-        return {"text_blake3": _hash_text(self.text), "includes": includes, "rendering_version": RENDERING_VERSION}
+        return encode_once(
+            {"text_blake3": _hash_text(self.text), "includes": includes, "rendering_version": RENDERING_VERSION}
+        )
 
-    def parser_as_inputs(self) -> dict[str, Any]:
-        """Return what of the parser is part of a document's identity, and not of its call's."""
+    @cached_property
+    def parser_inputs(self) -> Encoded:
+        """What of the parser is part of a document's identity, and not of its call's."""
         scale = None if self.scale is None else [self.scale.low, self.scale.high]
         version = PARSERS[self.parser].version
-        return {"name": self.parser, "version": version, "min_lines": self.min_lines, "scale": scale}
+        return encode_once({"name": self.parser, "version": version, "min_lines": self.min_lines, "scale": scale})
 
 
 def load_templates(config_root: Path, problems: list[Problem]) -> dict[tuple[Stage, str], Template]:

@@ -8,11 +8,13 @@ share an id, and a change of the scheme can never be mistaken for a change of co
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any
 
@@ -115,34 +117,57 @@ def _normalise_text(text: str, place: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def digest_of(record_type: str, inputs: Json) -> str:
+@dataclass(frozen=True)
+class Encoded:
+    """A value with its canonical encoding, for one that stands in the inputs of many records."""
+
+    value: Json
+    encoding: bytes
+
+
+PARTS = (Encoded, GeneratorType)  # a record with one of these is encoded field by field
+
+
+def encode_once(value: Json) -> Encoded:
+    return Encoded(value, encode_canonically(value))
+
+
+def digest_of(record_type: str, inputs: Json | dict[str, Any]) -> str:
     """Return the whole digest (64 hex characters) of a record's inputs.
 
-    A value of `inputs` may be a generator: it is hashed as the list of what it yields, which then need not fit
-    into memory.
+    A field of `inputs` may be Encoded; or a generator, which is hashed as the list of what it yields and need
+    not fit into memory.
     """
-    if isinstance(inputs, dict) and any(isinstance(value, GeneratorType) for value in inputs.values()):
-        return _digest_in_parts(record_type, inputs)
-    return hash_bytes(encode_canonically([record_type, IDENTITY_VERSION, inputs]))
-
-
-def _digest_in_parts(record_type: str, inputs: dict[str, Any]) -> str:
-    digest = blake3(encode_canonically([record_type, IDENTITY_VERSION])[:-1] + b",{")
+    if not (isinstance(inputs, dict) and any(isinstance(value, PARTS) for value in inputs.values())):
+        return hash_bytes(encode_canonically([record_type, IDENTITY_VERSION, inputs]))
+    hasher = blake3(_encode_head(record_type))
     for number, name in enumerate(sorted(inputs)):
-        digest.update((b"," if number else b"") + encode_canonically(name) + b":")
-        for part in _encode_in_parts(inputs[name]):
-            digest.update(part)
-    return digest.update(b"}]").hexdigest()
+        hasher.update(_encode_name(name, is_first=number == 0))
+        for part in _encode_field(inputs[name]):
+            hasher.update(part)
+    return hasher.update(b"}]").hexdigest()
 
 
-def _encode_in_parts(value: Any) -> Iterator[bytes]:
-    if not isinstance(value, GeneratorType):
+@functools.lru_cache(maxsize=64)
+def _encode_head(record_type: str) -> bytes:
+    return encode_canonically([record_type, IDENTITY_VERSION])[:-1] + b",{"
+
+
+@functools.lru_cache(maxsize=256)
+def _encode_name(name: str, *, is_first: bool) -> bytes:
+    return (b"" if is_first else b",") + encode_canonically(name) + b":"
+
+
+def _encode_field(value: Any) -> Iterator[bytes]:
+    if isinstance(value, Encoded):
+        yield value.encoding
+    elif isinstance(value, GeneratorType):
+        yield b"["
+        for number, item in enumerate(value):
+            yield (b"," if number else b"") + encode_canonically(item)
+        yield b"]"
+    else:
         yield encode_canonically(value)
-        return
-    yield b"["
-    for number, item in enumerate(value):
-        yield (b"," if number else b"") + encode_canonically(item)
-    yield b"]"
 
 
 def id_from_digest(digest: str) -> str:

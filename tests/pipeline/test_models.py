@@ -106,7 +106,7 @@ def list_known_keys() -> set[str]:
 def test_the_identity_holds_the_model_string_the_endpoint_and_the_parameters_that_are_set(tmp_path: Path) -> None:
     model = load_one(tmp_path, BASE + "temperature = 1\n")
 
-    assert model.as_inputs() == {
+    assert model.inputs.value == {
         "model": "echo/small",
         "endpoint": None,
         "params": {"max_tokens": 400, "temperature": 1.0},
@@ -118,7 +118,7 @@ def test_these_settings_change_the_identity(tmp_path: Path, key: str, value: str
     plain = load_one(tmp_path / "plain", BASE)
     changed = load_one(tmp_path / "changed", with_key(key, value))
 
-    assert encode_canonically(changed.as_inputs()) != encode_canonically(plain.as_inputs())
+    assert encode_canonically(changed.inputs.value) != encode_canonically(plain.inputs.value)
 
 
 @pytest.mark.parametrize(("key", "value"), OTHER_KEYS.items())
@@ -128,14 +128,14 @@ def test_these_settings_do_not_change_the_identity(tmp_path: Path, key: str, val
     changed = load_one(tmp_path / "changed", f"{base}{key} = {value}\n")
 
     assert changed != plain
-    assert changed.as_inputs() == plain.as_inputs()
+    assert changed.inputs.value == plain.inputs.value
 
 
 def test_a_whole_number_and_its_fraction_are_one_setting(tmp_path: Path) -> None:
     whole = load_one(tmp_path / "whole", BASE + "temperature = 1\n")
     fraction = load_one(tmp_path / "fraction", BASE + "temperature = 1.0\n")
 
-    assert encode_canonically(whole.as_inputs()) == encode_canonically(fraction.as_inputs())
+    assert encode_canonically(whole.inputs.value) == encode_canonically(fraction.inputs.value)
 
 
 def test_the_order_of_settings_is_no_part_of_the_identity(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_order_of_settings_is_no_part_of_the_identity(tmp_path: Path) -> Non
     forwards = load_one(tmp_path / "forwards", "\n".join(lines))
     backwards = load_one(tmp_path / "backwards", "\n".join(reversed(lines)))
 
-    assert encode_canonically(forwards.as_inputs()) == encode_canonically(backwards.as_inputs())
+    assert encode_canonically(forwards.inputs.value) == encode_canonically(backwards.inputs.value)
 
 
 # Settings

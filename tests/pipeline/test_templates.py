@@ -285,7 +285,7 @@ def test_a_text_that_is_not_utf_8_is_a_mistake(tmp_path: Path) -> None:
 def test_texts_go_into_the_identity_by_hash_and_without_the_templates_own_name(tmp_path: Path) -> None:
     template = load_one(tmp_path, 'label = "One"', {"templates/draft/one.txt": '{% include "tone.txt" %}'})
 
-    assert template.as_inputs() == {
+    assert template.inputs.value == {
         "text_blake3": hash_bytes(b'{% include "tone.txt" %}'),
         "includes": {"tone.txt": hash_bytes(b"Be brief.\n")},
         "rendering_version": 1,
@@ -298,6 +298,6 @@ def test_the_parser_goes_into_the_identity_with_its_version_and_scale(tmp_path: 
     template = load_one(tmp_path, settings, stage="evaluation")
 
     version = PARSERS["json_score"].version
-    assert template.parser_as_inputs() == {
+    assert template.parser_inputs.value == {
         "name": "json_score", "version": version, "min_lines": 2, "scale": [1.0, 5.0]
     }  # fmt: skip
