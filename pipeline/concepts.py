@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from pipeline.errors import Problem
 from pipeline.toml_file import ID_EXPECTED, ID_FORM
+from store.files import read_file
 from store.identity import Encoded, encode_once, hash_bytes
 
 LEVELS = ("sentence", "paragraph", "article")
@@ -92,7 +93,7 @@ def _read_names(path: Path, problems: list[Problem]) -> dict[str, str]:
 
 def _read_texts(folder: Path, names: Mapping[str, str], problems: list[Problem]) -> dict[str, dict[str, str]]:
     texts: dict[str, dict[str, str]] = {concept_id: {} for concept_id in names}
-    for path in sorted(folder.glob("*/[!.]*")):  # hidden files are a desktop's or an editor's
+    for path in sorted(folder.glob("*/[!.]*"), key=str):  # hidden files are a desktop's or an editor's
         level, concept_id, place = path.parent.name, path.stem, f"concepts/{path.parent.name}/{path.name}"
         if level not in LEVELS:
             problems.append(Problem(place, None, f"unknown level {level!r}. Expected one of: {', '.join(LEVELS)}."))
@@ -108,7 +109,7 @@ def _read_texts(folder: Path, names: Mapping[str, str], problems: list[Problem])
 def read_text_file(path: Path, place: str, problems: list[Problem]) -> str:
     """Return a file's text, newlines as they are, without a byte order mark; "" with a Problem if it is not UTF-8."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_file(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         problems.append(Problem(place, None, f"the file is not UTF-8: {error}."))
     except IsADirectoryError:

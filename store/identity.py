@@ -158,9 +158,16 @@ def _encode_name(name: str, *, is_first: bool) -> bytes:
     return (b"" if is_first else b",") + encode_canonically(name) + b":"
 
 
+@functools.lru_cache(maxsize=1024, typed=True)  # typed: True is not 1
+def _encode_scalar(value: str | int | None) -> bytes:
+    return encode_canonically(value)
+
+
 def _encode_field(value: Any) -> Iterator[bytes]:
     if isinstance(value, Encoded):
         yield value.encoding
+    elif value is None or isinstance(value, str | int):
+        yield _encode_scalar(value)
     elif isinstance(value, GeneratorType):
         yield b"["
         for number, item in enumerate(value):
