@@ -20,6 +20,7 @@ from benchmarks.measure import ROOT, measure_command
 from benchmarks.results import Result, Row, Settings
 
 FEW_ITEMS, MANY_ITEMS = 10, 60
+CONCURRENCIES = (1, 16, 64)  # documents made at a time
 FLUSHES = ("fsync", "fdatasync", "syncfs", "sync_file_range")
 RENAMES = ("rename", "renameat", "renameat2")
 TRACED = (*FLUSHES, *RENAMES)
@@ -41,19 +42,23 @@ class Cost(NamedTuple):
 
 
 def estimate_seconds(_settings: Settings) -> float:
-    return 4 * MANY_ITEMS * 0.4
+    return 2 * len(CONCURRENCIES) * MANY_ITEMS * 0.4
 
 
 def run(settings: Settings) -> Result:
     if not can_trace():
         return Result(notes=["document_cost: strace cannot be used here; nothing was counted."])
     folder = settings.work_folder / "document-cost"
-    made = {mode: _cost_of_item(folder / mode, essay_mode=mode) for mode in ("llm", "copy")}
-    llm = [value / 3 for value in made["llm"]]
-    copy = [whole - 2 * each for whole, each in zip(made["copy"], llm, strict=True)]
+    rows = []
+    for concurrency in CONCURRENCIES:
+        place = folder / str(concurrency)
+        llm = [value / 3 for value in _cost_of_item(place / "llm", essay_mode="llm", concurrency=concurrency)]
+        chain = _cost_of_item(place / "copy", essay_mode="copy", concurrency=concurrency)
+        copy = [whole - 2 * each for whole, each in zip(chain, llm, strict=True)]
+        rows += [_row(f"llm, {concurrency} at a time", llm), _row(f"copy, {concurrency} at a time", copy)]
     floor = [value / 3 for value in _floor_cost_of_item(folder / "floor")]
     shutil.rmtree(folder)
-    return Result([_row("llm", llm), _row("copy", copy), _row("durable floor, llm", floor)])
+    return Result([*rows, _row("durable floor, llm", floor)])
 
 
 def can_trace() -> bool:
@@ -76,12 +81,12 @@ def _row(document: str, values: Sequence[float]) -> Row:
     }
 
 
-def _cost_of_item(folder: Path, *, essay_mode: str) -> list[float]:
+def _cost_of_item(folder: Path, *, essay_mode: str, concurrency: int) -> list[float]:
     """Return the cost of one chain of three."""
     costs = []
     for items in (FEW_ITEMS, MANY_ITEMS):
         place = write_chain_config(folder / str(items), items, essay_mode=essay_mode)
-        costs.append(trace_cost(place.command("build", COHORT), place))
+        costs.append(trace_cost(place.command("build", COHORT, "--concurrency", str(concurrency)), place))
     return costs[1].per_document(costs[0], MANY_ITEMS - FEW_ITEMS)
 
 

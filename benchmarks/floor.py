@@ -8,8 +8,8 @@ from it. What is written in which order, and what is flushed, stands here: ATTEM
 For each document, in the order of the stages of one item after the other:
 
     1. read the parent's parsed.txt (for a draft: the concept's file) and hash it
-    2. the call's folder and the attempt's, each flushed into its parent
-    3. the attempt's files as in ATTEMPT_STEPS
+    2. the call's folder and the attempt's, and in it the request, flushed with its folders
+    3. the attempt's other files as in ATTEMPT_STEPS
     4. the document's files in a staged folder, each flushed, metadata.json last; the staged folder flushed;
        renamed; the stage's folder flushed
 
@@ -32,7 +32,8 @@ from benchmarks.cohort_folder import STAGES
 PLACE, APPEND = "place", "append"
 # How each file of an attempt gets there. place: staged, flushed, renamed, folder flushed. append: written where it
 # stays, flushed, folder flushed. Two flushes each.
-ATTEMPT_STEPS = {"request.json": PLACE, "response.bin": APPEND, "outcome.json": PLACE}
+ATTEMPT_STEPS = {"request.json": APPEND, "response.bin": APPEND, "outcome.json": PLACE}
+FIRST_FILE = "request.json"  # with it, the names of the folders above become durable
 LAST_FILE = "metadata.json"
 ID_LENGTH = 16
 NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
@@ -71,9 +72,10 @@ class Floor:
         call_folder = f"{shard}/{digest[:ID_LENGTH]}"
         folder = f"{call_folder}/0001"
         if not os.path.isdir(shard):
-            _make_folder(shard)
-        _make_folder(call_folder)
-        _make_folder(folder)
+            os.mkdir(shard)
+            _flush_folder(os.path.dirname(shard))
+        os.mkdir(call_folder)
+        os.mkdir(folder)
         for name, how in ATTEMPT_STEPS.items():
             path = f"{folder}/{name}"
             first_path = f"{self.staging}/{digest[:ID_LENGTH]}-{name}" if how == PLACE else path
@@ -81,6 +83,9 @@ class Floor:
             if how == PLACE:
                 os.rename(first_path, path)
             _flush_folder(folder)
+            if name == FIRST_FILE:
+                _flush_folder(call_folder)
+                _flush_folder(shard)
 
     def write_document(self, doc_id: str, sample: Sample) -> str:
         staged, final = f"{self.staging}/{doc_id}", f"{self.data}/docs/{sample.stage}/{doc_id}"
@@ -110,11 +115,6 @@ def _write(path: str, content: bytes) -> None:
     os.write(descriptor, content)
     os.fsync(descriptor)
     os.close(descriptor)
-
-
-def _make_folder(path: str) -> None:
-    os.mkdir(path)
-    _flush_folder(os.path.dirname(path))
 
 
 def _flush_folder(path: str) -> None:

@@ -78,11 +78,12 @@ def test_the_floor_writes_and_flushes_what_daybook_does(tmp_path):
     result = run_benchmark(tmp_path, "document_cost")
 
     costs = {row["document"]: row for row in result["rows"]}
-    daybook, floor = costs["llm"], costs["durable floor, llm"]
+    daybook, floor = costs["llm, 1 at a time"], costs["durable floor, llm"]
     assert floor["files"] == daybook["files"]
     assert floor["flushes"] == pytest.approx(daybook["flushes"], rel=0.05)
     assert floor["bytes"] == pytest.approx(daybook["bytes"], rel=0.01)
-    assert costs["copy"]["files"] < daybook["files"]
+    assert costs["copy, 1 at a time"]["files"] < daybook["files"]
+    assert costs["llm, 64 at a time"]["flushes"] < daybook["flushes"] / 2
 
 
 def test_a_run_that_made_something_else_is_not_reported(tmp_path, monkeypatch):
