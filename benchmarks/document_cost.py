@@ -19,7 +19,7 @@ from benchmarks.cohort_folder import COHORT, Workplace, write_chain_config
 from benchmarks.measure import ROOT, measure_command
 from benchmarks.results import Result, Row, Settings
 
-FEW_ITEMS, MANY_ITEMS = 10, 60
+FEW_ITEMS, MANY_ITEMS = 40, 140
 CONCURRENCIES = (1, 16, 64)  # documents made at a time
 FLUSHES = ("fsync", "fdatasync", "syncfs", "sync_file_range")
 RENAMES = ("rename", "renameat", "renameat2")
@@ -42,20 +42,20 @@ class Cost(NamedTuple):
 
 
 def estimate_seconds(_settings: Settings) -> float:
-    return 2 * len(CONCURRENCIES) * MANY_ITEMS * 0.4
+    return (3 + len(CONCURRENCIES)) * MANY_ITEMS * 0.4
 
 
 def run(settings: Settings) -> Result:
     if not can_trace():
         return Result(notes=["document_cost: strace cannot be used here; nothing was counted."])
     folder = settings.work_folder / "document-cost"
-    rows = []
+    llm = {}
     for concurrency in CONCURRENCIES:
-        place = folder / str(concurrency)
-        llm = [value / 3 for value in _cost_of_item(place / "llm", essay_mode="llm", concurrency=concurrency)]
-        chain = _cost_of_item(place / "copy", essay_mode="copy", concurrency=concurrency)
-        copy = [whole - 2 * each for whole, each in zip(chain, llm, strict=True)]
-        rows += [_row(f"llm, {concurrency} at a time", llm), _row(f"copy, {concurrency} at a time", copy)]
+        chain = _cost_of_item(folder / f"llm-{concurrency}", essay_mode="llm", concurrency=concurrency)
+        llm[concurrency] = [value / 3 for value in chain]
+    rows = [_row(f"llm, {concurrency} at a time", values) for concurrency, values in llm.items()]
+    chain = _cost_of_item(folder / "copy", essay_mode="copy", concurrency=1)
+    rows.append(_row("copy, 1 at a time", [whole - 2 * each for whole, each in zip(chain, llm[1], strict=True)]))
     floor = [value / 3 for value in _floor_cost_of_item(folder / "floor")]
     shutil.rmtree(folder)
     return Result([*rows, _row("durable floor, llm", floor)])
