@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,6 +52,7 @@ SAVE_SHARE = 0.02  # of the time at most, however many tasks there are
 LOOK_SECONDS = 1.0  # how often it is looked whether a save is due
 PRUNE_SECONDS = 60.0
 STATE_FILE = ".scheduler-state.pickle"
+NO_OTHER_ORIGINS = SimpleNamespace(enabled=False)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -170,6 +172,17 @@ class Refusal(tornado.web.RequestHandler):
         self.finish(self._problem + "\n")
 
 
+class CallHandler(luigi.server.RPCHandler):  # type: ignore[misc]
+    """Luigi's handler of a worker's call. No other origin is ever allowed, whatever luigi.cfg says.
+
+    Luigi reads the settings of that anew for each call, which takes longer than the call.
+    """
+
+    def __init__(self, *arguments: Any, **facts: Any) -> None:
+        tornado.web.RequestHandler.__init__(self, *arguments, **facts)
+        self._cors_config = NO_OTHER_ORIGINS
+
+
 # Pages
 
 
@@ -189,10 +202,10 @@ class DocumentHandler(tornado.web.RequestHandler):
 
 def make_application(scheduler: CentralScheduler, data: DataRoot) -> tornado.web.Application:
     """Return Luigi's server with pages of documents, and with safe headers on all that it sends."""
-    luigi.configuration.get_config().set("cors", "enabled", "false")
     application: tornado.web.Application = luigi.server.app(scheduler)
     route = r"/document/([a-z]+)/([0-9a-z]{16})(?:/([A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)?))?"
-    application.add_handlers(r".*", [(route, DocumentHandler, {"data": data})])
+    calls = (r"/api/(.*)", CallHandler, {"scheduler": scheduler})
+    application.add_handlers(r".*", [calls, (route, DocumentHandler, {"data": data})])
     application.add_transform(_make_headers(scheduler.generation))
     return application
 
