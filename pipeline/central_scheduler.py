@@ -13,6 +13,7 @@ Each start has a name of its own, its `generation`. Workers see it change and te
 
 from __future__ import annotations
 
+import heapq
 import html
 import secrets
 import time
@@ -98,6 +99,37 @@ class CentralScheduler(ReadyScheduler):
 
     # What is shown
 
+    def task_list(
+        self,
+        status: str = "",
+        upstream_status: str = "",
+        limit: bool = True,
+        search: str | None = None,
+        max_shown_tasks: int | None = None,
+        **_facts: Any,
+    ) -> dict[str, Any]:
+        """Return the rows of some tasks. Of too many, the newest, and as `num_tasks` how many there are."""
+        self.prune()
+        found = self._find_tasks(status, upstream_status, (search or "").casefold().split())
+        most = max_shown_tasks or self._config.max_shown_tasks
+        if not limit or len(found) <= most:
+            return self._serialize_tasks(found)
+        newest = heapq.nlargest(most, found, key=lambda task: (len(task.deps) >= FEWEST_GATHERED, task.updated))
+        return {**self._serialize_tasks(newest), "num_tasks": len(found)}
+
+    def _find_tasks(self, status: str, upstream_status: str, words: list[str]) -> list[Any]:
+        tasks = self._state.get_active_tasks_by_status(status) if status else self._state.get_active_tasks()
+        found = [task for task in tasks if all(word in task.pretty_id.casefold() for word in words)]
+        if not upstream_status:
+            return found
+        known: dict[str, str] = {}
+        return [
+            task for task in found if task.status != PENDING or self._upstream_status(task.id, known) == upstream_status
+        ]
+
+    def _serialize_tasks(self, tasks: list[Any]) -> dict[str, Any]:
+        return {task.id: self._serialize_task(task.id, include_deps=False) for task in tasks}
+
     def _serialize_task(self, task_id: str, include_deps: bool = True, deps: Any = None) -> dict[str, Any]:
         row: dict[str, Any] = super()._serialize_task(task_id, include_deps, deps)
         task = self._state.get_task(task_id)
@@ -107,7 +139,7 @@ class CentralScheduler(ReadyScheduler):
             row["progress_percentage"] = progress.percentage
         message = row["status_message"] = self._say(task, progress)
         if message:  # among the parameters it is to be read without a click
-            row["params"] = {**row["params"], "message": html.unescape(message)}
+            row["params"] = {"message": html.unescape(message), **row["params"]}
         return row
 
     def get_task_status_message(self, task_id: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,8 +45,6 @@ from pipeline.errors import InputInvalid, PipelineError
 from pipeline.scheduler_client import GENERATION_HEADER
 from pipeline.settings import Roots
 from store.data_root import DataRoot
-
-logger = logging.getLogger("daybook.scheduler")
 
 SHORTEST_SAVE_SECONDS = 10.0  # between two saves of the state
 SAVE_SHARE = 0.02  # of the time at most, however many tasks there are
@@ -200,12 +199,23 @@ class DocumentHandler(tornado.web.RequestHandler):
         self.finish(page.content)
 
 
+class ScriptHandler(tornado.web.RequestHandler):
+    """The script of Luigi's dashboard, and what is added to it."""
+
+    def get(self) -> None:
+        package = resources.files("luigi").joinpath("static", "visualiser", "js", "luigi.js")
+        addition = resources.files("pipeline").joinpath("pages", "dashboard.js")
+        self.set_header("Content-Type", "text/javascript; charset=UTF-8")
+        self.finish(package.read_text("utf-8") + addition.read_text("utf-8"))
+
+
 def make_application(scheduler: CentralScheduler, data: DataRoot) -> tornado.web.Application:
     """Return Luigi's server with pages of documents, and with safe headers on all that it sends."""
     application: tornado.web.Application = luigi.server.app(scheduler)
     route = r"/document/([a-z]+)/([0-9a-z]{16})(?:/([A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)?))?"
     calls = (r"/api/(.*)", CallHandler, {"scheduler": scheduler})
-    application.add_handlers(r".*", [calls, (route, DocumentHandler, {"data": data})])
+    script = (r"/static/visualiser/js/luigi.js", ScriptHandler)
+    application.add_handlers(r".*", [calls, script, (route, DocumentHandler, {"data": data})])
     application.add_transform(_make_headers(scheduler.generation))
     return application
 
@@ -246,6 +256,7 @@ def serve_data_root(
 
     Raises PortNotFree; StoreNotUsable or InputInvalid where the state could not be saved.
     """
+    logging.getLogger("tornado.access").setLevel(logging.ERROR)  # a page that is not there is no news
     data = DataRoot(roots.data)
     data.check_usable()
     scheduler = CentralScheduler(
