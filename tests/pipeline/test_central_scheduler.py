@@ -1,7 +1,5 @@
 """The central scheduler as processes and browsers meet it: what it refuses, what it shows, what survives a kill."""
 
-# ruff: noqa: F811  the fixture `folder` is another module's
-
 from __future__ import annotations
 
 import contextlib
@@ -75,7 +73,8 @@ class Server:
         return answer.status, dict(answer.headers.items()), text
 
     def call(self, method: str, **facts: Any) -> Any:
-        status, _, text = self.ask("POST", f"/api/{method}", urlencode({"data": json.dumps(facts)}))
+        form = {"Content_Type": "application/x-www-form-urlencoded"}
+        status, _, text = self.ask("POST", f"/api/{method}", urlencode({"data": json.dumps(facts)}), **form)
         assert status == 200, text
         return json.loads(text)["response"]
 
@@ -104,7 +103,7 @@ def make_scheduler(**settings: Any) -> CentralScheduler:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_an_address_that_others_can_reach_has_to_be_told_twice(host):
-    with pytest.raises(InputInvalid, match="no password.*--allow-remote"):
+    with pytest.raises(InputInvalid, match="--allow-remote"):
         choose_address(host, 8082, allow_remote=False)
 
     assert choose_address(host, 8082, allow_remote=True).host == host
@@ -115,6 +114,7 @@ def test_loopback_is_told_once(host):
     assert choose_address(host, 8082, allow_remote=False).host == host
 
 
+@pytest.mark.slow
 def test_the_command_refuses_such_an_address_and_a_port_that_is_taken(server, tmp_path):
     remote = run(tmp_path, "daybook", "scheduler", "--host", "0.0.0.0", code=1)
     taken = run(tmp_path, "daybook", "scheduler", "--port", str(server.port), code=1)
@@ -179,14 +179,12 @@ def test_every_answer_forbids_framing_and_allows_no_other_origin(server):
 # Documents
 
 
+@pytest.mark.slow
 def test_a_document_has_a_page_that_can_run_nothing(folder):
-    with ProviderServer() as provider:
-        evil = "<script>alert(1)</script>\n<img src=x onerror=alert(2)>"
-        provider.reply = lambda _: reply_json(make_completion(evil))
-        build_against(folder, provider)
-        os.environ["TRIAL_KEY"] = "k"
-        built = run_json(folder, "build", COHORT)
-        os.environ.pop("TRIAL_KEY")
+    evil = "<script>alert(1)</script>\n<img src=x onerror=alert(2)>"
+    for text in (folder / "config" / "concepts").rglob("*.txt"):
+        text.write_text(evil)  # the echo repeats it
+    built = run_json(folder, "build", COHORT)
     server = Server(folder / "data")
     doc_id = next((folder / "data" / "docs" / "draft").iterdir()).name
 
@@ -220,6 +218,7 @@ def test_what_is_no_document_is_not_found(path, server):
     assert server.ask("GET", path)[0] == 404
 
 
+@pytest.mark.slow
 def test_only_files_of_the_document_are_sent(folder):
     run(folder, "daybook", "plan", COHORT)
     run(folder, "daybook", "build", COHORT)
@@ -243,7 +242,6 @@ def test_readable_parameters_do_not_change_which_task_it_is():
     readable = Draft(doc_id="7k3f0q9x2m4b8z1c", model="smollm2", row="tide-pool__what-if__smollm2__1")
 
     assert plain.task_id == readable.task_id
-    assert plain == readable or plain.task_id == readable.task_id
     assert "7k3f0q9x2m4b8z1c" in readable.task_id
     assert Cohort(name="demo").task_id == Cohort(name="demo", allow_missing=True).task_id
 
@@ -312,6 +310,7 @@ def test_where_few_are_listed_they_are_those_of_stock_luigi(status, upstream):
     assert listed[0] == listed[1]
 
 
+@pytest.mark.slow
 def test_a_built_cohorts_rows_have_tokens_and_attempts(folder):
     server = Server(folder / "data")
     run(folder, "daybook", "build", COHORT, "--scheduler", server.url)
@@ -497,6 +496,7 @@ def test_stock_and_own_workers_work_with_our_server(worker_class, client, server
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
+@pytest.mark.slow
 def test_the_plain_luigi_command_uses_the_scheduler_of_luigi_cfg(folder):
     server = Server(folder / "data")
     settings = folder / "luigi.cfg"
