@@ -2,7 +2,8 @@
 
 build_cohort
     write task tables           before anything runs
-    luigi.build(Cohort)         makes what is missing, many documents at a time
+    luigi.build(Cohort)         makes what is missing, many documents at a time; its scheduler is in this process
+                                or, with a URL, a central one
     check completeness          by looking, whatever Luigi says
     make_report                 also of an incomplete cohort: then it says what is missing, and why
 """
@@ -24,6 +25,7 @@ from pipeline.errors import DocumentFailed
 from pipeline.making import Ask
 from pipeline.planning import DocumentPlan
 from pipeline.report_document import REPORT_PAGE, make_report
+from pipeline.scheduler_client import RPCError, SchedulerClient, SchedulerUnreachable, check_url
 from pipeline.settings import Roots
 from pipeline.stages import Stage, Status
 from pipeline.tasks import TASKS, Cohort, DocumentTask, find_workspace, make_factory
@@ -92,12 +94,20 @@ class _CountingAsk:
 
 
 def build_cohort(
-    roots: Roots, cohort: str, *, allow_missing: bool, display: Display, concurrency: int | None = None
+    roots: Roots,
+    cohort: str,
+    *,
+    allow_missing: bool,
+    display: Display,
+    concurrency: int | None = None,
+    scheduler_url: str | None = None,
 ) -> BuildResult:
     """Make what is missing of a cohort, and its report; `concurrency` documents at a time.
 
+    `scheduler_url` names a central scheduler; without it one in this process is used.
+
     Raises PipelineError or StoreError if nothing could be started, or a document is damaged; SystemExit with
-    130 or 143 after Ctrl-C or SIGTERM.
+    130 or 143 after Ctrl-C or SIGTERM. SchedulerUnreachable is a PipelineError.
     """
     _configure_luigi(str(roots.data), str(roots.config))
     workspace = find_workspace()
@@ -112,18 +122,29 @@ def build_cohort(
         display.start(cohort, missing, result.present)
         try:
             with _follow_tasks(result, display):
-                luigi.build(
-                    [Cohort(name=cohort, allow_missing=allow_missing)],
-                    worker_scheduler_factory=make_factory(concurrency),
-                    local_scheduler=True,
-                    workers=1,  # or [core] workers would go before `concurrency`
-                    no_lock=True,
-                )
+                _run_luigi(Cohort(name=cohort, allow_missing=allow_missing), concurrency, scheduler_url)
         finally:
             display.stop()
     result.seconds, result.calls = time.monotonic() - started, ask.calls
     _finish(workspace, result)
     return result
+
+
+def _run_luigi(cohort: Cohort, concurrency: int | None, scheduler_url: str | None) -> None:
+    """Run a cohort. Raises SchedulerUnreachable if a central scheduler does not answer, or stays away in mid-run."""
+    if scheduler_url is not None:
+        SchedulerClient(check_url(scheduler_url)).check()
+    try:
+        luigi.build(
+            [cohort],
+            worker_scheduler_factory=make_factory(concurrency),
+            local_scheduler=scheduler_url is None,
+            scheduler_url=scheduler_url or "",
+            workers=1,  # or [core] workers would go before `concurrency`
+            no_lock=True,
+        )
+    except RPCError as error:
+        raise SchedulerUnreachable(scheduler_url or "", error.sub_exception or error) from error
 
 
 def _finish(workspace: Workspace, result: BuildResult) -> None:

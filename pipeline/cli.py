@@ -20,6 +20,9 @@ EXIT_INCOMPLETE = 30  # as [retcode] task_failed in luigi.cfg
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXITS_AFTER_SIGNAL = (EXIT_INTERRUPTED, 143)  # 143: SIGTERM
 
+HIGHEST_PORT = 65535
+DEFAULT_SHOWN_TASKS = 1000
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -56,7 +59,8 @@ def _make_parser() -> argparse.ArgumentParser:
         "the config folder likewise.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_build, _add_plan, _add_status, _add_show, _add_lineage, _add_explain, _add_parse, _add_adopt):
+    adds = (_add_build, _add_scheduler, _add_plan, _add_status, _add_show, _add_lineage, _add_explain)
+    for add in (*adds, _add_parse, _add_adopt):
         add(commands)
     return parser
 
@@ -84,9 +88,9 @@ def _open_workspace(arguments: argparse.Namespace) -> Any:
 
 def _print(arguments: argparse.Namespace, value: Any, format_text: Callable[[Any], str]) -> None:
     if arguments.json:
-        print(json.dumps(value, indent=2, ensure_ascii=False))
+        print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
     else:
-        print(printing.make_visible(format_text(value)))
+        print(printing.make_visible(format_text(value)), flush=True)
 
 
 # Making
@@ -103,6 +107,9 @@ def _add_build(commands: Any) -> None:
         type=_read_concurrency,
         metavar="N",
         help="documents at work at the same time; default: concurrency in luigi.cfg, else 16",
+    )
+    parser.add_argument(
+        "--scheduler", metavar="URL", help="a scheduler that runs elsewhere; see daybook scheduler. Default: one within"
     )
 
 
@@ -122,12 +129,58 @@ def _build(arguments: argparse.Namespace) -> int:
         arguments.cohort,
         allow_missing=arguments.allow_missing,
         concurrency=arguments.concurrency,
+        scheduler_url=arguments.scheduler,
         display=choose_display(quiet=arguments.json),
     )
     _print(arguments, result.as_json(), printing.format_build)
     if result.errors:
         return EXIT_ERROR
     return EXIT_OK if result.is_complete or arguments.allow_missing else EXIT_INCOMPLETE
+
+
+def _add_scheduler(commands: Any) -> None:
+    parser = _add_command(commands, "scheduler", _serve_scheduler, "serve Luigi's scheduler and dashboard to builds")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default 127.0.0.1")
+    parser.add_argument("--port", type=_read_port, default=8082, metavar="N", help="default 8082; 0 for any free one")
+    parser.add_argument(
+        "--allow-remote",
+        action="store_true",
+        help="listen on a --host that other machines can reach; there is no password",
+    )
+    parser.add_argument("--state-file", metavar="FILE", help="default .scheduler-state.pickle in the data folder")
+    parser.add_argument(
+        "--max-shown-tasks",
+        type=_read_count,
+        default=DEFAULT_SHOWN_TASKS,
+        metavar="N",
+        help=f"tasks of one status that the dashboard lists, and of one graph; default {DEFAULT_SHOWN_TASKS}",
+    )
+
+
+def _read_port(text: str) -> int:
+    if not text.isdecimal() or int(text) > HIGHEST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port. Expected a whole number from 0 to {HIGHEST_PORT}.")
+    return int(text)
+
+
+def _read_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count. Expected a whole number from 1.")
+    return int(text)
+
+
+def _serve_scheduler(arguments: argparse.Namespace) -> int:
+    from pipeline.scheduler_server import choose_address, serve_data_root  # brings Luigi and its server with it
+
+    number = serve_data_root(
+        _roots(arguments),
+        choose_address(arguments.host, arguments.port, allow_remote=arguments.allow_remote),
+        state_file=arguments.state_file,
+        max_shown_tasks=arguments.max_shown_tasks,
+        on_start=lambda url: _print(arguments, {"url": url}, printing.format_scheduler),
+    )
+    print("\nStopped; the state is saved.", file=sys.stderr)
+    return 128 + number
 
 
 def _add_plan(commands: Any) -> None:

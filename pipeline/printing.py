@@ -46,6 +46,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def format_scheduler(started: Json) -> str:
+    url = started["url"]
+    return f"Dashboard: {url}    Builds: daybook build COHORT --scheduler {url}    No password; stop with Ctrl-C."
+
+
 def format_build(result: Json) -> str:
     lines = [_describe_build(result)]
     failures = result["failures"]

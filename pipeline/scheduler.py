@@ -45,8 +45,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
+import luigi
 from luigi.scheduler import DONE, FAILED, PENDING, RPC_METHODS, RUNNING, Scheduler, SimpleTaskState, Task
 
 logger = logging.getLogger("luigi.scheduler")
@@ -54,6 +55,11 @@ logger = logging.getLogger("luigi.scheduler")
 ANYONE = "<any worker>"  # owns the heaps that assistants take from; no worker id looks like this
 SHORTEST_PRUNE_SECONDS = 10.0  # between two walks over all tasks from get_work
 PRUNE_SHARE = 0.02  # of the time at most, however many tasks there are
+
+STATE_CLASSES = {  # all that a saved state is made of, beside numbers, texts and their collections
+    ("collections", "deque"),
+    *(("luigi.scheduler", name) for name in ("OrderedSet", "RetryPolicy", "Task", "Worker")),
+}
 
 Needs = frozenset[tuple[str, int]]
 
@@ -74,6 +80,15 @@ class Head(NamedTuple):
     entry: Entry
     owner: str
     needs: Needs
+
+
+class StateUnpickler(pickle.Unpickler):
+    """Reads a saved state and nothing else: a pickle can otherwise run any code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in STATE_CLASSES:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of a state")
+        return super().find_class(module, name)
 
 
 class ObservedState(SimpleTaskState):  # type: ignore[misc]
@@ -106,10 +121,28 @@ class ObservedState(SimpleTaskState):  # type: ignore[misc]
         partial = Path(f"{self._state_path}.partial")
         try:
             with open(partial, "wb") as file:
-                pickle.dump(self.get_state(), file)
+                pickle.dump((luigi.__version__, self.get_state()), file, pickle.HIGHEST_PROTOCOL)
             partial.replace(self._state_path)
-        except OSError:
-            logger.warning("The scheduler's state could not be saved in %s.", self._state_path, exc_info=True)
+        except OSError as error:
+            logger.warning("The scheduler's state could not be saved in %s: %s", self._state_path, error)
+
+    def load(self) -> None:
+        """Take up the saved state. One that cannot be read is set aside with a warning, and nothing is taken up."""
+        path = Path(self._state_path)
+        try:
+            with open(path, "rb") as file:
+                state = _read_state(file)
+        except FileNotFoundError:
+            return
+        except Exception as error:  # a damaged pickle can raise anything
+            aside = path.with_name(f"{path.name}.unreadable")
+            path.replace(aside)
+            logger.warning("The scheduler's state cannot be read and was set aside as %s: %s", aside, error)
+            return
+        self.set_state(state)
+        self._status_tasks: dict[str, dict[str, Any]] = defaultdict(dict)
+        for task in self.get_active_tasks():
+            self._status_tasks[task.status][task.id] = task
 
 
 class ReadyScheduler(Scheduler):  # type: ignore[misc]
@@ -268,7 +301,7 @@ class ReadyScheduler(Scheduler):  # type: ignore[misc]
         self._reset_due_failures()
         known = self._update_worker(worker, worker_reference={"host": host}, get_work=True)
         if not known.enabled:
-            return {**_describe_counts(0, known.state), "task_id": None}
+            return {**describe_counts(0, known.state), "task_id": None}
         if assistant:
             self._welcome_assistant(worker)
         self._settle()
@@ -408,7 +441,7 @@ class ReadyScheduler(Scheduler):  # type: ignore[misc]
             exact: dict[str, Any] = self.count_pending(worker)
             return exact
         waiting = sum(self._state.get_active_task_count_for_status(status) for status in (PENDING, FAILED))
-        reply = _describe_counts(waiting, self._state.get_worker(worker).state)
+        reply = describe_counts(waiting, self._state.get_worker(worker).state)
         if not has_work:  # the summary of a run names what other workers were running at its end
             reply["running_tasks"] = [
                 {"task_id": task.id, "worker": task.worker_running}
@@ -418,12 +451,19 @@ class ReadyScheduler(Scheduler):  # type: ignore[misc]
         return reply
 
 
+def _read_state(file: BinaryIO) -> Any:
+    version, state = StateUnpickler(file).load()
+    if version != luigi.__version__:
+        raise ValueError(f"Luigi {version} wrote it, and this is Luigi {luigi.__version__}")
+    return state
+
+
 def _read_priority(task: Any) -> float:
     """Return a task's priority; Luigi's default where a task's class has set something that is no number."""
     return task.priority if isinstance(task.priority, int | float) else Task.DEFAULT_PRIORITY
 
 
-def _describe_counts(waiting: int, worker_state: str) -> dict[str, Any]:
+def describe_counts(waiting: int, worker_state: str) -> dict[str, Any]:
     return {
         "n_pending_tasks": waiting,
         "n_unique_pending": waiting,

@@ -9,6 +9,7 @@ import luigi.configuration
 from luigi import execution_summary, interface
 
 from pipeline.scheduler import ReadyScheduler
+from pipeline.scheduler_client import SchedulerClient
 from pipeline.worker import AsyncWorker
 
 
@@ -28,6 +29,11 @@ class Factory(interface._WorkerSchedulerFactory):  # type: ignore[misc]
         return ReadyScheduler(
             resources={**self._resources, **configured}, prune_on_get_work=False, record_task_history=False
         )
+
+    def create_remote_scheduler(self, url: str) -> Any:
+        if not url.startswith(("http://", "https://")):  # a Unix socket
+            return super().create_remote_scheduler(url)
+        return SchedulerClient(url)
 
     def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> AsyncWorker:
         places = worker_processes if worker_processes > 1 else self._concurrency

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import html
 import operator
 import os
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
+from luigi.parameter import ParameterVisibility
 
 from pipeline.errors import DocumentFailed, InputInvalid, PipelineError
 from pipeline.making import make_document
@@ -37,9 +39,11 @@ from pipeline.stages import Stage
 from pipeline.threads import DaemonThreads
 from pipeline.workspace import Workspace
 from store.data_root import DataRoot
+from store.documents import Document
 from store.identity import check_id
 
 REPORT_SHOWN_MISSING = 5  # names of missing documents in an error message
+MESSAGE_CHARACTERS = 200  # of a reason in the dashboard, where it travels with every row
 DEFAULT_CONCURRENCY = 16
 LOCAL_MODELS = "llm_local"  # the resource of models in this process, limited to their slots; see limit_resources
 
@@ -152,8 +156,10 @@ class DocumentTask(luigi.Task):  # type: ignore[misc]
 
     stage: ClassVar[Stage]
 
-    allow_missing = luigi.BoolParameter(default=False, significant=False)
+    allow_missing = luigi.BoolParameter(default=False, significant=False, visibility=ParameterVisibility.HIDDEN)
     doc_id = luigi.Parameter(description="16 characters of 0-9 and a-z, as in the task tables.")
+    model = luigi.Parameter(default="", significant=False, description="To be seen in the dashboard; changes nothing.")
+    row = luigi.Parameter(default="", significant=False, description="To be seen in the dashboard; changes nothing.")
 
     @classmethod
     @functools.cache
@@ -206,11 +212,19 @@ class DocumentTask(luigi.Task):  # type: ignore[misc]
         cohort, plan = self.workspace.get_plan(self.stage, self.doc_id)
         try:
             document = make_document(self.workspace.maker, plan, cohort=cohort)
-        except DocumentFailed:
+        except DocumentFailed as error:
+            self._tell(f"{error.status}: {error.reason}")
             if not self.allow_missing:
                 raise
         else:
             self.made = Made(document.metadata["prompt_tokens"] or 0, document.metadata["completion_tokens"] or 0)
+            self._tell(describe_making(document))
+
+    def _tell(self, message: str) -> None:
+        """Show a message in the dashboard, which takes it for HTML. There is nowhere to show it outside of a run."""
+        tell = self.set_status_message
+        if tell is not None and message:
+            tell(html.escape(message[:MESSAGE_CHARACTERS]))
 
 
 class Draft(DocumentTask):
@@ -243,7 +257,21 @@ TASKS: dict[Stage, type[DocumentTask]] = {task.stage: task for task in (Draft, E
 
 
 def task_of(plan: DocumentPlan, *, allow_missing: bool = False) -> DocumentTask:
-    return TASKS[plan.stage](doc_id=plan.doc_id, allow_missing=allow_missing)
+    model = plan.model_id or str(plan.mode)
+    return TASKS[plan.stage](doc_id=plan.doc_id, allow_missing=allow_missing, model=model, row=plan.task_id)
+
+
+def describe_making(document: Document) -> str:
+    """Return what a document took, as the dashboard shows it: "1,204 + 311 tokens, attempt 1"."""
+    metadata = document.metadata
+    parts = []
+    if metadata.get("total_tokens") is not None:
+        parts.append(f"{metadata['prompt_tokens'] or 0:,} + {metadata['completion_tokens'] or 0:,} tokens")
+    if metadata.get("cost_usd") is not None:
+        parts.append(f"${metadata['cost_usd']:.4f}")
+    if metadata.get("attempt") is not None:
+        parts.append(f"attempt {metadata['attempt']}")
+    return ", ".join(parts)
 
 
 class Report(luigi.Task):  # type: ignore[misc]
@@ -273,11 +301,17 @@ class Cohort(luigi.Task):  # type: ignore[misc]
     """
 
     allow_missing = luigi.BoolParameter(
-        default=False, significant=False, description="Make the report without the documents that cannot be made."
+        default=False,
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="Make the report without the documents that cannot be made.",
     )
     name = luigi.Parameter(description="The name of a file in config/cohorts, without .toml.")
     show_all = luigi.BoolParameter(
-        default=False, significant=False, description="Schedule what is there too, to see it in the dashboard."
+        default=False,
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="Schedule what is there too, to see it in the dashboard.",
     )
     _has_run = False
 

@@ -10,6 +10,9 @@ Three threads, with one duty each:
 A task without run_async runs in a thread, one at a time. Nothing is forked: a fork is slow with much in
 memory, and where threads hold locks its child may wait for ever.
 
+A central scheduler that was started anew may have forgotten everything. The main thread notices at its next
+turn and tells it all again, what runs here first, so that nobody else is given it.
+
 A stop, by Ctrl-C or SIGTERM: no new task starts; every coroutine is cancelled and has STOP_SECONDS to
 end; the summary is logged; the process ends with 130 or 143, whatever its threads still do. A second
 signal raises KeyboardInterrupt at once.
@@ -31,9 +34,11 @@ from types import FrameType
 from typing import Any
 
 from luigi import execution_summary
-from luigi.worker import Worker
+from luigi.scheduler import DONE, RUNNING
+from luigi.worker import GetWorkResponse, Worker
 
 from pipeline.outbox import Outbox, OutboxReporter
+from pipeline.scheduler_client import RPCError, SchedulerClient
 from pipeline.task_runs import CoroutineRun, ResultQueue, TaskRun, ThreadRun
 
 logger = logging.getLogger("luigi-interface")
@@ -90,23 +95,32 @@ class AsyncWorker(Worker):  # type: ignore[misc]
         super().__init__(scheduler, worker_id, worker_processes, assistant, **settings)
         self._task_result_queue.close()
         self._task_result_queue = ResultQueue()
-        self._stop_seconds = stop_seconds
+        self._stop_seconds = self._exit_seconds = stop_seconds
         self._event_loop = EventLoopThread()
         self._outbox = Outbox()
         self._gate = threading.Semaphore(1)
         self._limited_threads: list[ThreadRun] = []
         self._stop_signal: int | None = None
+        self._told_tasks: dict[str, dict[str, Any]] = {}  # what a central scheduler would have to be told again
+        if isinstance(scheduler, SchedulerClient):
+            scheduler.gives_up = lambda: self._stop_signal is not None
 
     def __exit__(self, *exception: Any) -> bool:
         handled: bool = super().__exit__(*exception)
-        self._event_loop.close(0.1 if self._stop_signal else self._stop_seconds)  # a stop has waited already
+        self._event_loop.close(self._exit_seconds)
         self._outbox.close()
         return handled
 
     def run(self) -> bool:
         """Return whether all tasks succeeded. Raises SystemExit with 128 + its number after a signal."""
+        succeeded = False
         with self._stop_on_signals():
-            succeeded: bool = super().run()
+            try:
+                succeeded = super().run()
+                self._exit_seconds = 0.1 if self._stop_signal else self._stop_seconds  # a stop has waited already
+            except RPCError:
+                if self._stop_signal is None:
+                    raise
         if self._stop_signal is not None:
             logger.info(execution_summary.summary(self))
             code = 128 + self._stop_signal
@@ -164,6 +178,7 @@ class AsyncWorker(Worker):  # type: ignore[misc]
         if self._stop_signal is not None:
             for run in self._running_tasks.values():
                 run.terminate()
+        self._tell_again_if_forgotten()
         for run in self._limited_threads:
             run.check_time_limit()
         self._limited_threads = [run for run in self._limited_threads if run.is_alive()]
@@ -173,6 +188,42 @@ class AsyncWorker(Worker):  # type: ignore[misc]
         if run is not None:  # this is its result
             self._outbox.finish(run.status_reporter)
         super()._add_task(*args, **kwargs)
+        if isinstance(self._scheduler, SchedulerClient):
+            task = self._scheduled_tasks[kwargs["task_id"]]
+            facts = {**kwargs, "param_visibilities": task._get_param_visibilities()}
+            self._told_tasks.setdefault(task.task_id, facts).update(status=kwargs["status"], expl=kwargs.get("expl"))
+
+    # A central scheduler that was started anew
+
+    def _get_work(self) -> GetWorkResponse:
+        reply = super()._get_work()
+        if not self._tell_again_if_forgotten() or self._stop_requesting_work:
+            return reply
+        is_done = self._told_tasks.get(reply.task_id, {}).get("status") == DONE  # given out of an old state
+        return self._get_work() if is_done or reply.task_id is None else reply
+
+    def _keep_alive(self, get_work_response: GetWorkResponse) -> bool:
+        is_waiting = isinstance(self._scheduler, SchedulerClient) and self._scheduler.is_waiting
+        return (is_waiting and not self._stop_requesting_work) or super()._keep_alive(get_work_response)
+
+    def _tell_again_if_forgotten(self) -> bool:
+        """Return whether the scheduler was started anew; it then knows all again that it needs to go on."""
+        if not (isinstance(self._scheduler, SchedulerClient) and self._scheduler.was_restarted()):
+            return False
+        logger.info("The scheduler was started anew; it is told of %d tasks again.", len(self._told_tasks))
+        for task_id, told in sorted(self._told_tasks.items(), key=lambda item: item[0] not in self._running_tasks):
+            self._scheduler.add_task(**_describe_again(told, is_running=task_id in self._running_tasks))
+        self._scheduler.add_worker(self._id, self._worker_info)
+        return True
+
+
+def _describe_again(told: dict[str, Any], *, is_running: bool) -> dict[str, Any]:
+    """Return what add_task is to be told: what it was told first, with the newest status."""
+    if is_running:
+        return {**told, "status": RUNNING, "expl": None}
+    if told["status"] == DONE:
+        return {**told, "deps": None, "runnable": False, "expl": None}
+    return told
 
 
 def _end_at_once(code: int) -> None:
