@@ -104,6 +104,12 @@ def _add_build(commands: Any) -> None:
         metavar="N",
         help="documents at work at the same time; default: concurrency in luigi.cfg, else 16",
     )
+    parser.add_argument(
+        "--retry",
+        default="",
+        metavar="STATUS",
+        help="ask again what ended for good with gen_error or truncated; both with a comma",
+    )
 
 
 def _read_concurrency(text: str) -> int:
@@ -122,6 +128,7 @@ def _build(arguments: argparse.Namespace) -> int:
         arguments.cohort,
         allow_missing=arguments.allow_missing,
         concurrency=arguments.concurrency,
+        retry=arguments.retry,
         display=choose_display(quiet=arguments.json),
     )
     _print(arguments, result.as_json(), printing.format_build)

@@ -21,6 +21,7 @@ import functools
 import operator
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +29,7 @@ import luigi
 from luigi.cmdline_parser import CmdlineParser
 
 from pipeline.errors import DocumentFailed, InputInvalid, PipelineError
-from pipeline.making import make_document
+from pipeline.making import make_document, parse_retry
 from pipeline.planning import DocumentPlan
 from pipeline.report_document import identify_report, make_report
 from pipeline.scheduling import Factory
@@ -69,6 +70,9 @@ class daybook(luigi.Config):  # type: ignore[misc]  # noqa: N801  the class name
         default=DEFAULT_CONCURRENCY,
         description="Documents at work at the same time; --workers goes before it if it is 2 or more.",
     )
+    retry = luigi.Parameter(
+        default="", description="Final statuses that are tried again: gen_error, truncated, or both with a comma."
+    )
 
 
 def read_settings() -> daybook:
@@ -95,9 +99,11 @@ def find_workspace() -> Workspace:
 @functools.lru_cache(maxsize=1)
 def _find_workspace(_sources: tuple[str | None, ...], _command_line: Any) -> Workspace:
     settings = read_settings()
-    return _open_workspace(
+    workspace = _open_workspace(
         find_roots(_unless_from_file(settings, "data_root"), _unless_from_file(settings, "config_root"))
     )
+    workspace.maker = replace(workspace.maker, retry=parse_retry(str(settings.retry)))
+    return workspace
 
 
 def _unless_from_file(settings: daybook, key: str) -> str | None:
