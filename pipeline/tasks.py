@@ -102,7 +102,8 @@ def _find_workspace(_sources: tuple[str | None, ...], _command_line: Any) -> Wor
     workspace = _open_workspace(
         find_roots(_unless_from_file(settings, "data_root"), _unless_from_file(settings, "config_root"))
     )
-    workspace.maker = replace(workspace.maker, retry=parse_retry(str(settings.retry)))
+    if retry := parse_retry(str(settings.retry)):
+        workspace.maker = replace(workspace.maker, retry=retry)
     return workspace
 
 
