@@ -187,7 +187,7 @@ def decide_status(
     `error_names` are the class names of the exception, most special first; () if there was none. `native` is the
     provider's own finish reason where it is known, `finish` the one translated for us; the native one decides.
     """
-    if error_names or (http_status is not None and http_status >= 400):
+    if error_names or (http_status is not None and http_status >= 300):  # a redirect is not followed
         return Verdict("gen_error", _decide_error(error_names, http_status, error_text))
     if not has_choice:
         return Verdict("gen_error", "no_choices")
