@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,7 +67,8 @@ def new_run_id() -> str:
 class Maker:
     """What making needs besides a plan: the store, the way to the models, and who is running.
 
-    `retry` holds the statuses whose calls are asked again although they are final.
+    `retry` holds the statuses whose calls are asked again although they are final. `stopping` is set when the run is
+    to end: an answer that is under way is still taken, and no further request is sent.
     """
 
     data: DataRoot
@@ -76,6 +78,7 @@ class Maker:
     call_locks: NamedLocks = field(default_factory=NamedLocks)  # by call_id
     breakers: Breakers = field(default_factory=Breakers)
     retry: frozenset[Status] = frozenset()
+    stopping: threading.Event = field(default_factory=threading.Event)  # set: nothing more is sent
 
 
 class Parent(NamedTuple):
@@ -280,19 +283,23 @@ def _read_unfinished(call: Call, attempt: Attempt) -> Answer | None:
 def _ask_model(maker: Maker, plan: DocumentPlan, call: Call, call_id: str) -> Attempt:
     """Ask until there is an answer, a failure that does not pass, or no try or time left; return the last attempt.
 
-    Raises DocumentFailed if the provider is down and the call was not asked at all.
+    Raises DocumentFailed if the call was not asked at all: the provider is down, or the run is to end.
     """
     transport: Transport = plan.model.transport if plan.model else Transport()
     tries, breaker = Tries(transport), maker.breakers.of(_place_of(call, transport))
     attempt = None
     while breaker.enter(tries.ends_at):
+        if maker.stopping.is_set():
+            breaker.leave(is_down=None)
+            break
         attempt = _try_once(maker, call, call_id, transport, breaker)
         seconds = tries.find_wait(classify_attempt(attempt), _find_retry_after(maker, attempt))
         if seconds is None:
             return attempt
-        time.sleep(seconds)
+        maker.stopping.wait(seconds)
     if attempt is None:
-        detail = f"{_place_of(call, transport)} is down, and was not asked within deadline_seconds. Run again later."
+        why = "the run was to end" if maker.stopping.is_set() else "it is down"
+        detail = f"{_place_of(call, transport)} was not asked, because {why}. Run again later."
         raise _failure(plan, Status.GEN_ERROR, f"transport: {detail}")
     return attempt
 

@@ -20,6 +20,7 @@ import asyncio
 import functools
 import operator
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -187,18 +188,23 @@ class DocumentTask(luigi.Task):  # type: ignore[misc]
         return [] if parent is None else [task_of(parent, allow_missing=self.allow_missing)]
 
     async def run_async(self) -> None:
-        making = asyncio.get_running_loop().run_in_executor(_making, self.run)
+        stopping = threading.Event()
+        making = asyncio.get_running_loop().run_in_executor(_making, self._make, stopping)
         try:
             await asyncio.shield(making)
         except asyncio.CancelledError:
             # The answer is under way and perhaps paid for: if it comes soon, it is kept and the document made.
+            stopping.set()
             await making
 
     def run(self) -> None:
+        self._make(threading.Event())
+
+    def _make(self, stopping: threading.Event) -> None:
         workspace = find_workspace()
         cohort, plan = workspace.get_plan(self.stage, self.doc_id)
         try:
-            make_document(workspace.maker, plan, cohort=cohort)
+            make_document(replace(workspace.maker, stopping=stopping), plan, cohort=cohort)
         except DocumentFailed:
             if not self.allow_missing:
                 raise

@@ -163,9 +163,16 @@ class Mixture:
     """
 
     def __init__(
-        self, faults: Sequence[str], *, share: float, median_seconds: float, p99_seconds: float, seed: int
+        self,
+        faults: Sequence[str],
+        *,
+        share: float,
+        median_seconds: float,
+        p99_seconds: float,
+        seed: int,
+        answer: Callable[[Request], Reply] = reply_with_last_message,
     ) -> None:
-        self._faults, self._share = faults, share
+        self._faults, self._share, self._answer = faults, share, answer
         self._mean, self._spread = math.log(median_seconds), math.log(p99_seconds / median_seconds) / 2.326
         self._random, self._guard = random.Random(seed), threading.Lock()
 
@@ -173,7 +180,7 @@ class Mixture:
         with self._guard:
             seconds = self._random.lognormvariate(self._mean, self._spread)
             name = self._random.choice(self._faults) if self._random.random() < self._share else None
-        reply = FAULTS[name].make_reply(request) if name else reply_json(answer_of(request))
+        reply = FAULTS[name].make_reply(request) if name else self._answer(request)
         return replace(reply, wait_seconds=seconds)
 
 

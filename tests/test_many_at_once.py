@@ -297,7 +297,7 @@ def test_a_document_is_made_in_a_thread_so_that_the_event_loop_is_free(folder, m
     from pipeline.tasks import Draft
 
     threads: list[threading.Thread] = []
-    monkeypatch.setattr(Draft, "run", lambda _: threads.append(threading.current_thread()))
+    monkeypatch.setattr(Draft, "_make", lambda *_: threads.append(threading.current_thread()))
 
     asyncio.run(Draft(doc_id=doc_id).run_async())
 

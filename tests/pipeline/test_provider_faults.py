@@ -174,8 +174,23 @@ def test_a_provider_that_is_down_is_left_alone_but_for_probes(workspace, provide
         reasons.append(caught.value.reason)
 
     assert len(reasons) == 6
-    assert any("is down, and was not asked" in reason for reason in reasons)
+    assert any("was not asked, because it is down" in reason for reason in reasons)
     assert len(provider.requests) < 20
+
+
+def test_a_run_that_is_to_end_takes_what_is_under_way_and_sends_nothing_more(workspace, provider, tmp_path):
+    settle(tmp_path, provider, "backoff_seconds = 60\n")
+    stopping = threading.Event()
+
+    def fail_and_stop(request):
+        stopping.set()
+        return FAULTS["500"].make_reply(request)
+
+    provider.reply = fail_and_stop
+    failures = [fail_draft(workspace, stopping=stopping) for _ in range(2)]
+
+    assert len(provider.requests) == 1
+    assert "was not asked, because the run was to end" in failures[1].reason
 
 
 # Timeouts
