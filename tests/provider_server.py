@@ -217,6 +217,9 @@ class ProviderServer:
 class _Server(ThreadingHTTPServer):
     request_queue_size = 512  # connections that may come at once
 
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing: clients that are killed or give up leave their connections broken."""
+
 
 def _make_handler(provider: ProviderServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):

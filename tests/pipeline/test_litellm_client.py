@@ -179,6 +179,53 @@ def test_no_provider_is_asked_twice(provider: ProviderServer, key: str, model: s
     assert len(requests) == 1
 
 
+def test_an_extra_body_is_sent_as_it_is(provider: ProviderServer, key: str) -> None:
+    extra = {"chat_template_kwargs": {"enable_thinking": False}, "top_a": 0.5}
+
+    asked = ask_provider(provider, Reply(body=COMPLETION), extra_body=extra, top_k=5)
+
+    assert asked.requests[0].body == {
+        "model": "loopback", "messages": [{"role": "user", "content": "Write."}], "max_tokens": 9, "top_k": 5, **extra
+    }  # fmt: skip
+
+
+def test_an_extra_body_cannot_make_a_stream_or_several_answers(provider: ProviderServer, key: str) -> None:
+    asked = ask_provider(provider, extra_body={"stream": True, "n": 3})
+
+    assert (asked.answer.reason, asked.requests) == ("bad_params", [])
+    assert "n, stream cannot be sent" in (asked.answer.detail or "")
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "openai/gpt-5", "openai/o3"])
+def test_openais_own_models_pass_our_client_too(provider: ProviderServer, key: str, model: str) -> None:
+    asked = ask_provider(provider, Reply(body=COMPLETION), model=model)
+
+    assert (asked.answer.status, len(asked.requests)) == ("ok", 1)
+    assert asked.answer.sent is not None
+    assert asked.answer.sent["body"]["model"] == model.partition("/")[2]
+
+
+OTHER_PROVIDERS = ("hosted_vllm", "fireworks_ai", "perplexity", "cerebras", "deepinfra", "moonshot", "lm_studio")
+
+
+@pytest.mark.parametrize("name", OTHER_PROVIDERS)
+def test_providers_that_nobody_listed_are_found_to_pass_our_client(
+    provider: ProviderServer, key: str, name: str
+) -> None:
+    asked = ask_provider(provider, Reply(body=COMPLETION), model=f"{name}/m1")
+
+    assert (asked.answer.status, asked.kept, len(asked.requests)) == ("ok", COMPLETION, 1)
+
+
+@pytest.mark.parametrize("name", ["cohere", "replicate", "azure"])
+def test_a_provider_that_would_go_past_our_client_reaches_nobody(provider: ProviderServer, key: str, name: str) -> None:
+    asked = ask_provider(provider, Reply(body=COMPLETION), model=f"{name}/m1")
+
+    assert asked.answer.reason == "bad_request"
+    assert "openai/<name>" in (asked.answer.detail or "")
+    assert asked.requests == []
+
+
 def test_a_length_in_a_format_of_its_own_is_truncated(provider: ProviderServer, key: str) -> None:
     model = "anthropic/claude-3-5-haiku-latest"
 
