@@ -438,6 +438,8 @@ def _describe_answer(plan: DocumentPlan, attempt: Attempt | None) -> dict[str, A
         "call_id": attempt.call_id if attempt else None,
         "attempt": attempt.number if attempt else None,
         "finish_reason": outcome.get("finish_reason"),
+        "model_reported": outcome.get("model_reported"),
+        "system_fingerprint": outcome.get("system_fingerprint"),
         "prompt_tokens": usage.get("prompt_tokens"),
         "completion_tokens": usage.get("completion_tokens"),
         "total_tokens": usage.get("total_tokens"),

@@ -119,7 +119,7 @@ def test_a_failed_document_holds_up_only_its_descendants(folder, provider):
 
     def answer(request: Request) -> Reply:
         if len(provider.requests) == 1:
-            return Reply(500, b'{"error": {"message": "broken"}}')
+            return Reply(400, b'{"error": {"message": "broken"}}')
         return reply_json(make_completion(str(request.body["messages"][-1]["content"])))
 
     provider.reply = answer

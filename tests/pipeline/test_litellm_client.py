@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from pipeline.embedded import find_weights
 from pipeline.gateway import Answer, Call, Transport, ask, interpret
 from tests.provider_server import ProviderServer, Reply, Request, make_completion, reply_json
 
@@ -420,6 +423,36 @@ def test_a_local_model_answers_through_litellm_with_reproducible_bytes(capfd: py
 
 
 @pytest.mark.xdist_group("embedded")
+def test_the_http_server_of_llama_cpp_is_asked_like_any_provider(tmp_path: Path) -> None:
+    """A real peer: the same weights as the embedded model, behind HTTP, as a person would start it."""
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(find_weights("local/smollm2-135m-instruct"))
+    settings.hostnames, settings.port = ["127.0.0.1"], 0
+    settings.n_ctx, settings.cpuparams.n_threads, settings.verbosity = 512, 1, -1
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        settings.port = free.getsockname()[1]
+    server = xllamacpp.Server(settings)
+    call = Call(({"role": "user", "content": "Write."},), "openai/smollm2", "here", {"max_tokens": 4, "seed": 7}, 1)
+    chunks: list[bytes] = []
+
+    answer = ask(call, Transport(f"{server.listening_address}/v1"), keep=chunks.append)
+    refused = ask(
+        replace(call, params={"max_tokens": 4, "temperature": "warm"}),
+        Transport(f"{server.listening_address}/v1"),
+        keep=lambda _: None,
+    )
+
+    assert (answer.status, answer.reason, answer.completion_tokens) == ("truncated", "max_tokens", 4)
+    assert answer.text
+    assert replace(answer, http_status=None, sent=None, response_headers=None) == interpret(b"".join(chunks))
+    assert refused.status == "gen_error"
+    assert refused.http_status is not None
+
+
+@pytest.mark.xdist_group("embedded")
 @pytest.mark.parametrize(
     ("model", "params", "reason"),
     [
@@ -437,3 +470,18 @@ def test_what_a_local_model_cannot_do_is_said_and_nothing_is_kept(
     answer = ask(call, Transport(context_tokens=512, threads=1), keep=chunks.append)
 
     assert (answer.status, answer.reason, chunks) == ("gen_error", reason, [])
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here")
+def test_the_system_sees_no_connection_and_no_dotenv_at_the_import(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("FROM_DOTENV=read\n")
+    trace = tmp_path / "trace"
+    command = ["strace", "-f", "-e", "trace=connect,open,openat", "-o", str(trace), sys.executable, "-c"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+    subprocess.run([*command, "import pipeline.litellm_client"], cwd=tmp_path, env=environment, check=True)
+
+    calls = trace.read_text().splitlines()
+    assert len(calls) > 1000
+    assert [line for line in calls if "connect(" in line] == []
+    assert [line for line in calls if '.env"' in line] == []
