@@ -400,3 +400,37 @@ def test_a_host_that_is_excepted_is_asked_past_the_proxy(provider):
     assert ask_in_process(provider.api_base, HTTP_PROXY=nobody, NO_PROXY="127.0.0.1") == "ok||Once"
     assert ask_in_process(provider.api_base, HTTP_PROXY=nobody).startswith("gen_error|transport")
     assert len(provider.requests) == 1
+
+
+ASK_OFTEN = """
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from pipeline.gateway import Call, Transport, ask
+call = Call(({"role": "user", "content": "Once"},), "openai/x", None, {"max_tokens": 9}, 1)
+sizes = []
+def ask_one(number):
+    kept = []
+    answer = ask(call, Transport(sys.argv[1], timeout_seconds=60), keep=lambda chunk: kept.append(len(chunk)))
+    assert answer.status == "ok"
+    sizes.append(sum(kept))
+    assert max(kept) < 1_000_000
+with ThreadPoolExecutor(4) as threads:
+    list(threads.map(ask_one, range(12)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    list(threads.map(ask_one, range(36)))
+print(min(sizes), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+def test_answers_of_ten_megabytes_are_kept_in_pieces_and_leave_nothing_in_memory(provider):
+    reply = FAULTS["10 MB"].make_reply(None)
+    provider.reply = lambda _: reply
+    command = [sys.executable, "-c", ASK_OFTEN, provider.api_base]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    size, growth = map(int, finished.stdout.split())
+    assert size > 10_000_000
+    assert growth * 1024 < 100 * 2**20  # 36 such answers more; ru_maxrss is in KiB
