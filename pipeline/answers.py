@@ -3,11 +3,14 @@
 Pure: knows nothing of files, of HTTP or of any provider's library.
 
     response bytes -> interpret -> decide_status -> Answer
+
+docs/statuses.md has the table of decide_status; a test holds the two to each other.
 """
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -60,6 +63,9 @@ class Transport:
 
     `context_tokens`, `threads` and `slots` are for models that run inside this process: the longest prompt and
     answer together, the CPU threads (0 = half of the cores), and how many calls they answer at a time.
+
+    `timeout_seconds` bounds one attempt, `deadline_seconds` all attempts of a call with the waits between them.
+    `retries` is how often a call is tried again, `backoff_seconds` the longest first wait; each later one doubles.
     """
 
     api_base: str | None = None
@@ -68,13 +74,18 @@ class Transport:
     context_tokens: int = 8192
     threads: int = 0
     slots: int = 1
+    connect_seconds: float = 10
+    deadline_seconds: float = 3600
+    retries: int = 4
+    backoff_seconds: float = 1
 
 
 @dataclass(frozen=True)
 class Answer:
     """What became of one request. `reason` is a short fixed code, `detail` a sentence for people.
 
-    Model names, tokens and finish reasons are as the provider reported them; None where it was silent.
+    Model names, tokens and finish reasons are as the provider reported them; None where it was silent. `sent` is the
+    request as it went out, None if nothing did; `response_headers` are those that tell of limits and request ids.
     """
 
     status: AnswerStatus
@@ -90,6 +101,8 @@ class Answer:
     model_reported: str | None = None
     system_fingerprint: str | None = None
     http_status: int | None = None
+    sent: Mapping[str, Any] | None = None
+    response_headers: Mapping[str, str] | None = None
 
 
 class Verdict(NamedTuple):
@@ -99,8 +112,7 @@ class Verdict(NamedTuple):
 
 OK = Verdict("ok", None)
 
-# How providers say why a model stopped. What is in none of the three is an error and never ok:
-# `error`, `network_error` and `MALFORMED_RESPONSE` would otherwise pass for a finished text.
+# How providers say why a model stopped. What is in none of these is an error and never ok.
 FINISHED = frozenset(
     {"stop", "STOP", "end_turn", "stop_sequence", "eos", "eos_token", "complete", "COMPLETE", "completed"}
 )
@@ -109,18 +121,30 @@ AT_TOKEN_LIMIT = frozenset(
 )
 REFUSED = frozenset(
     {"content_filter", "refusal", "sensitive", "safety", "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT",
-     "SPII", "LANGUAGE"}
+     "SPII", "LANGUAGE", "IMAGE_SAFETY", "ERROR_TOXIC"}
 )  # fmt: skip
+FAILED = frozenset(
+    {"error", "network_error", "ERROR", "abort", "cancelled", "MALFORMED_RESPONSE", "MALFORMED_FUNCTION_CALL", "OTHER"}
+)
+CALLED_TOOLS = frozenset({"tool_calls", "tool_use", "TOOL_CALL", "function_call", "UNEXPECTED_TOOL_CALL"})
 
-# Looked at in this order, because the first four are subclasses of BadRequestError, and Timeout of a connection error.
+# By the names of an exception's classes. Looked at in this order: the first are subclasses of BadRequestError.
 REASON_BY_ERROR_NAME = {
     "PaymentRequiredError": "budget",
     "UnsupportedParamsError": "bad_params",
     "ContextWindowExceededError": "context_overflow",
     "ContentPolicyViolationError": "refused",
     "BudgetExceededError": "budget",
+    # What became of the exchange itself; see wire.Failure.
+    "timeout": "transport",
+    "connection": "transport",
+    "cut": "cut_body",
+    "too_long": "bad_body",
+    "bad_body": "bad_body",
+    "error_object": "provider",  # a status of 200 around an error
 }
-REASON_BY_HTTP_STATUS = {401: "auth", 402: "budget", 403: "auth", 408: "transport", 429: "rate_limit"}
+REASON_BY_HTTP_STATUS = {401: "auth", 402: "budget", 403: "auth", 408: "transport", 425: "transport", 429: "rate_limit"}
+# Where there was no HTTP status.
 REASON_BY_FALLBACK_NAME = {
     "Timeout": "transport",
     "RateLimitError": "rate_limit",
@@ -140,7 +164,10 @@ DETAILS = {
     "reasoning_only": "The model only reasoned and wrote no answer. Raise max_tokens in the model's settings.",
     "refused": "The model or its provider's filter refused to answer.",
     "empty": "The model gave an empty answer. Ask again, or look at the prompt.",
+    "no_choices": "The response is whole and holds no answer: its list of choices is empty. Ask again.",
     "provider": "The provider says that the answer is not finished: finish reason {stopped!r}. Ask again later.",
+    "unknown_finish": "The finish reason is {stopped!r}, which says nothing about the answer. Ask again.",
+    "tool_calls": "The model called a tool instead of answering: finish reason {stopped!r}. Ask again.",
 }
 
 
@@ -160,10 +187,10 @@ def decide_status(
     `error_names` are the class names of the exception, most special first; () if there was none. `native` is the
     provider's own finish reason where it is known, `finish` the one translated for us; the native one decides.
     """
-    if error_names or (http_status is not None and http_status >= 400):
+    if error_names or (http_status is not None and http_status >= 300):  # a redirect is not followed
         return Verdict("gen_error", _decide_error(error_names, http_status, error_text))
     if not has_choice:
-        return Verdict("gen_error", "empty")
+        return Verdict("gen_error", "no_choices")
     return _decide_finish(native or finish, is_blank=not (text or "").strip(), has_reasoning=bool(reasoning))
 
 
@@ -186,8 +213,12 @@ def _decide_error(names: Sequence[str], http_status: int | None, error_text: str
 def _decide_finish(stopped: str | None, *, is_blank: bool, has_reasoning: bool) -> Verdict:
     if stopped in REFUSED:
         return Verdict("gen_error", "refused")
-    if stopped not in FINISHED and stopped not in AT_TOKEN_LIMIT:
+    if stopped in FAILED:
         return Verdict("gen_error", "provider")
+    if stopped in CALLED_TOOLS:
+        return Verdict("gen_error", "tool_calls")
+    if stopped not in FINISHED and stopped not in AT_TOKEN_LIMIT:
+        return Verdict("gen_error", "unknown_finish")
     if is_blank and has_reasoning:
         return Verdict("truncated", "reasoning_only")
     if stopped in AT_TOKEN_LIMIT:
@@ -204,10 +235,10 @@ def interpret(response: bytes) -> Answer | None:
     """Return what a chat completion says; None if the bytes are not a whole one.
 
     Source: the body of OpenAI's /v1/chat/completions, as of October 2026, which most providers and the models
-    inside this process give too. Only the first choice is read. Lone surrogates become U+FFFD, since a text with
-    one cannot be written as UTF-8; the bytes keep them.
+    inside this process give too. It may be compressed. Only the first choice is read. Lone surrogates become U+FFFD,
+    since a text with one cannot be written as UTF-8; the bytes keep them.
     """
-    body = read_json_object(response)
+    body = read_json_object(decode_body(response))
     choices = body.get("choices") if body is not None else None
     if body is None or not isinstance(choices, list):
         return None
@@ -217,6 +248,42 @@ def interpret(response: bytes) -> Answer | None:
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         return None
     return _answer_from(body, choice=choice, has_choice=True)
+
+
+GZIP_START = b"\x1f\x8b"
+LONGEST_DECODED = 2**26  # bytes
+
+
+def decode_body(content: bytes) -> bytes:
+    """Return the bytes of a body that a server compressed with gzip although it was asked not to.
+
+    Told by their first bytes, so that it needs no headers. What is not gzip, cut or too long stays as it is: then it
+    is no JSON, and so no answer.
+    """
+    if not content.startswith(GZIP_START):
+        return content
+    decoder = zlib.decompressobj(wbits=31)  # 31: with gzip's header and checksum
+    try:
+        decoded = decoder.decompress(content, LONGEST_DECODED)
+    except zlib.error:
+        return content
+    return decoded if decoder.eof else content
+
+
+def find_native_finish(content: bytes) -> str | None:
+    """Return why the model stopped in the provider's own word, from a body in another format than OpenAI's.
+
+    Source: bodies of Anthropic (stop_reason), Gemini (finishReason, blockReason of the prompt), Ollama (done_reason)
+    and Cohere (finish_reason), as of October 2026.
+    """
+    body = read_json_object(content) or {}
+    feedback, candidates = body.get("promptFeedback"), body.get("candidates")
+    if isinstance(feedback, dict) and feedback.get("blockReason"):
+        return "SAFETY"
+    if isinstance(candidates, list) and candidates and isinstance(candidates[0], dict):
+        return _text_or_none(candidates[0].get("finishReason"))
+    words = (_text_or_none(body.get(name)) for name in ("stop_reason", "done_reason", "finish_reason"))
+    return next((word for word in words if word), None)
 
 
 def read_json_object(content: bytes) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import luigi
 
 from pipeline.errors import DocumentFailed
-from pipeline.making import Ask
+from pipeline.making import Ask, parse_retry
 from pipeline.planning import DocumentPlan
 from pipeline.report_document import REPORT_PAGE, make_report
 from pipeline.scheduler_client import RPCError, SchedulerClient, SchedulerUnreachable, check_url
@@ -100,11 +100,13 @@ def build_cohort(
     allow_missing: bool,
     display: Display,
     concurrency: int | None = None,
+    retry: str = "",
     scheduler_url: str | None = None,
 ) -> BuildResult:
     """Make what is missing of a cohort, and its report; `concurrency` documents at a time.
 
-    `scheduler_url` names a central scheduler; without it one in this process is used.
+    `retry` names the final statuses whose calls are asked again: "gen_error,truncated". `scheduler_url` names a
+    central scheduler; without it one in this process is used.
 
     Raises PipelineError or StoreError if nothing could be started, or a document is damaged; SystemExit with
     130 or 143 after Ctrl-C or SIGTERM. SchedulerUnreachable is a PipelineError.
@@ -112,7 +114,7 @@ def build_cohort(
     _configure_luigi(str(roots.data), str(roots.config))
     workspace = find_workspace()
     ask = _CountingAsk(workspace.maker.ask)
-    workspace.maker = replace(workspace.maker, ask=ask)
+    workspace.maker = replace(workspace.maker, ask=ask, retry=parse_retry(retry) or workspace.maker.retry)
     workspace.write_tables(cohort)
     missing = workspace.find_missing(cohort)
     plan = workspace.plan(cohort)

@@ -109,6 +109,12 @@ def _add_build(commands: Any) -> None:
         help="documents at work at the same time; default: concurrency in luigi.cfg, else 16",
     )
     parser.add_argument(
+        "--retry",
+        default="",
+        metavar="STATUS",
+        help="ask again what ended for good with gen_error or truncated; both with a comma",
+    )
+    parser.add_argument(
         "--scheduler", metavar="URL", help="a scheduler that runs elsewhere; see daybook scheduler. Default: one within"
     )
 
@@ -129,6 +135,7 @@ def _build(arguments: argparse.Namespace) -> int:
         arguments.cohort,
         allow_missing=arguments.allow_missing,
         concurrency=arguments.concurrency,
+        retry=arguments.retry,
         scheduler_url=arguments.scheduler,
         display=choose_display(quiet=arguments.json),
     )

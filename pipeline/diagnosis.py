@@ -10,9 +10,20 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.errors import DocumentFailed, ParseError
-from pipeline.making import Parent, build_call, parse_answer, parse_text, read_parent, reason_of, render
+from pipeline.making import (
+    Parent,
+    build_call,
+    classify_attempt,
+    find_telling,
+    parse_answer,
+    parse_text,
+    read_parent,
+    reason_of,
+    render,
+)
 from pipeline.planning import DocumentPlan
 from pipeline.prompts import RenderFailed
+from pipeline.retries import Again
 from pipeline.stages import Mode, Status
 from store.calls import Attempt, call_id_of
 from store.data_root import DataRoot
@@ -20,11 +31,15 @@ from store.errors import DocumentMissing
 
 
 class Diagnosis(NamedTuple):
-    """How a document stands. `status` is None if it was never tried; `run_id` is of the last attempt, if any."""
+    """How a document stands. `status` is None if it was never tried; `run_id` is of the last attempt, if any.
+
+    `is_final`: its call is not asked again by itself, only when `build --retry` names the status.
+    """
 
     status: Status | None
     reason: str
     run_id: str = ""
+    is_final: bool = False
 
 
 def diagnose(data: DataRoot, plan: DocumentPlan) -> Diagnosis:
@@ -67,15 +82,13 @@ def _diagnose_copy(plan: DocumentPlan, parent: Parent | None) -> Diagnosis:
 
 
 def _diagnose_attempts(plan: DocumentPlan, attempts: list[Attempt]) -> Diagnosis:
-    finished = [attempt for attempt in attempts if attempt.outcome is not None]
-    if not finished:
+    attempt = find_telling(attempts)
+    if attempt is None:
         return Diagnosis(None, "")
-    order = (Status.OK, Status.TRUNCATED)
-    paid = [attempt for status in order for attempt in finished if attempt.status == status]
-    attempt = paid[0] if paid else finished[-1]
     run_id = str((attempt.outcome or {}).get("run_id", ""))
     if attempt.status != Status.OK:
-        return Diagnosis(Status(str(attempt.status)), reason_of(attempt), run_id)
+        is_final = classify_attempt(attempt) is Again.WHEN_NAMED
+        return Diagnosis(Status(str(attempt.status)), reason_of(attempt), run_id, is_final)
     try:
         parse_answer(plan, attempt)
     except DocumentFailed as error:

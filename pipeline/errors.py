@@ -48,7 +48,8 @@ class GatewayError(PipelineError):
     """A model gave no usable answer.
 
     `reason` is a short fixed code: rate_limit, budget, transport, auth, bad_request, bad_params,
-    context_overflow, refused, bad_body, provider, empty. `detail` is a sentence for people.
+    context_overflow, refused, bad_body, cut_body, provider, tool_calls, unknown_finish, no_choices, empty.
+    docs/statuses.md explains them. `detail` is a sentence for people.
     """
 
     def __init__(self, reason: str, detail: str, *, http_status: int | None = None) -> None:

@@ -14,10 +14,19 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.answers import Answer, Call, Transport, decide_status, failed_answer, interpret
+from pipeline.answers import (
+    Answer,
+    Call,
+    Transport,
+    decide_status,
+    decode_body,
+    failed_answer,
+    interpret,
+    read_json_object,
+)
 from pipeline.errors import GatewayError
 
-__all__ = ["Answer", "Call", "Transport", "ask", "decide_status", "interpret", "is_echo"]
+__all__ = ["Answer", "Call", "Transport", "ask", "decide_status", "interpret", "is_echo", "read_again"]
 
 ECHO_PREFIX = "echo/"
 
@@ -34,6 +43,20 @@ def ask(call: Call, transport: Transport, *, keep: Callable[[bytes], None]) -> A
         return _ask_litellm(call, transport, keep)
     except GatewayError as error:
         return failed_answer(error)
+
+
+def read_again(call: Call, response: bytes) -> Answer | None:
+    """Return the answer in the kept bytes of a response; None if they are no whole answer.
+
+    For the attempt of a process that died: nothing is sent. litellm is loaded only for the format of a provider
+    that is not OpenAI's.
+    """
+    answer = interpret(response)
+    if answer is not None or is_echo(call.model) or read_json_object(decode_body(response)) is None:
+        return answer
+    from pipeline import litellm_client
+
+    return litellm_client.translate(call, response)
 
 
 def is_echo(model: str) -> bool:

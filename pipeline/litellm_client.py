@@ -1,41 +1,46 @@
-"""The one module that knows litellm: one request per call, its answer's bytes kept at the wire.
+"""The one module that knows litellm, which here only translates: it never touches the network.
 
     complete -> local/...:  litellm -> our provider -> embedded.generate
-             -> others:     litellm -> our HTTP client -> CapturingTransport -> the network
+             -> others:     build_request   litellm writes the request, and our client stops it before it leaves
+                            wire.send       one request, its bytes kept as they arrive
+                            read_answer     answers.interpret; a format of another kind is read by litellm, to which
+                                            our client plays back the bytes that came
 
 litellm does much that a reproducible pipeline must not have: it fetches prices at import, reads .env files, sends a
 request up to three times, drops parameters, and turns a broken body into "server error", so that the paid answer
 would be thrown away and bought again. Hence:
 
 - The environment is set before the import, the attributes right after it.
-- Retries are off, and the transport refuses a second request of one call whatever litellm's reasons are.
-- The bytes go to `keep` as they arrive. An OpenAI-like body is read by answers.interpret, as it will be if the
-  process dies here and the bytes are all that is left; other bodies are read as litellm translates them.
-- A provider whose requests do not pass the transport is refused before anything is sent.
+- While litellm translates, its thread cannot open a connection: a hook refuses it. So whatever a provider's module
+  does past our client, nothing is sent, nothing is tried again, and the provider is refused with a reason.
+- An OpenAI-like body is read by answers.interpret alone, as it will be if the process dies and the bytes are all
+  that is left. Other bodies can be read again by `translate`, from the bytes alone, too.
 
 Importing this module costs about four seconds of CPU and opens no connection.
 """
 
 from __future__ import annotations
 
-import base64
 import functools
+import json
 import logging
 import os
-import time
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any
-from urllib.parse import quote
+from typing import Any, Literal
 
-from pipeline import embedded
+from pipeline import embedded, wire
 from pipeline.answers import (
     Answer,
     Call,
     Transport,
     decide_status,
+    decode_body,
     failed_answer,
+    find_native_finish,
     interpret,
     make_answer,
     make_encodable,
@@ -43,10 +48,14 @@ from pipeline.answers import (
     response_format_of,
 )
 from pipeline.errors import GatewayError
+from pipeline.keys import drop_key, drop_key_from_text, find_key
+from pipeline.wire import Exchange
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else prices are fetched at import, and again in mid-run
 os.environ["LITELLM_MODE"] = "PRODUCTION"  # else a .env file in any folder above is read
 os.environ["LITELLM_LOG"] = "ERROR"
+# OpenAI's requests through litellm's own client, as all others: OpenAI's package takes 0.9 ms of CPU more a request.
+os.environ["EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"] = "True"
 
 import httpx
 import litellm
@@ -55,23 +64,33 @@ from litellm.llms.custom_httpx.http_handler import HTTPHandler
 from litellm.llms.custom_llm import CustomLLM
 from litellm.types.utils import all_litellm_params
 
-OPENAI_BASE = "https://api.openai.com/v1"  # said outright, since the SDK would take it from the environment
+OPENAI_BASE = "https://api.openai.com/v1"  # said outright, or it would be taken from the environment
 NO_KEY = "no-key"  # sent where no key is configured, or litellm would look for one in the environment
 
-# Providers whose requests were seen to pass our client, by the kind of client they take. For a model of ollama_chat
-# litellm also asks /api/show once, past our client; that generates nothing.
-OPENAI_PROVIDERS = frozenset({"openai"})
-HANDLER_PROVIDERS = frozenset(
-    {"anthropic", "openrouter", "deepseek", "mistral", "together_ai", "xai", "groq", "gemini", "ollama_chat"}
-)
+# Providers that litellm asks in its own way when they are given our kinds of client.
+NOT_THROUGH_US = frozenset({"azure"})
+ClientKind = Literal["handler", "sdk"]  # litellm's own client, or that of OpenAI's package
+
+# Errors that say what is wrong with the call itself; another kind of client would make no difference.
+BAD_CALL_ERRORS = frozenset({"UnsupportedParamsError", "ContextWindowExceededError"})
 
 RENAMED_PARAMS = frozenset({"response_schema"})
 # Parameters of litellm itself that are not in its own list, or that would make of one answer several or a stream.
 NOT_SENT = frozenset({"model", "messages", "n", "stream", "stream_options", "timeout", "base_url", "extra_headers"})
 
-MAX_RESPONSE_BYTES = 64 * 2**20  # a hundred times the longest answer any model gives; bounds memory and disk
 LONGEST_MESSAGE = 400  # characters of a provider's error message that a detail repeats
-SHORTEST_SECRET = 8  # characters; replacing shorter "keys", as local servers take, would garble every text
+AS_ASKED = "as asked"  # in the record of the body sent, for messages that litellm left as they were
+SENT_HEADERS = ("content-type", "anthropic-version", "anthropic-beta")  # an allow-list: others hold keys
+KEPT_HEADERS = (
+    "retry-after",
+    "retry-after-ms",
+    "date",
+    "content-type",
+    "content-encoding",
+    "x-request-id",
+    "request-id",
+)
+KEPT_HEADER_STARTS = ("x-ratelimit-", "anthropic-ratelimit-")
 
 ADVICE_BY_REASON = {
     "rate_limit": "Run again later, or ask fewer at a time.",
@@ -83,6 +102,11 @@ ADVICE_BY_REASON = {
     "context_overflow": "Shorten the prompt or lower max_tokens.",
     "refused": "The provider's filter refused the prompt.",
     "bad_body": "The bytes are kept; they are no answer that can be read.",
+    "cut_body": "The bytes that came are kept; the answer was cut on its way.",
+    "no_choices": "Run again later.",
+    "empty": "Run again later.",
+    "unknown_finish": "Run again later.",
+    "tool_calls": "Run again later.",
     "provider": "Run again later.",
 }
 
@@ -172,35 +196,75 @@ def _complete_embedded(call: Call, transport: Transport, keep: Callable[[bytes],
 
 def _complete_remote(call: Call, transport: Transport, keep: Callable[[bytes], None]) -> Answer:
     key = _read_key(call, transport)
-    arguments = _build_arguments(call, transport, key=key)
-    capture = Capture(keep, secret=key, timeout_seconds=transport.timeout_seconds)
-    token = _current_capture.set(capture)
-    response, error = None, None
+    request = build_request(call, transport, key=key)
+    sent = _describe_sent(call, request, key)
+    exchange = wire.send(
+        request,
+        keep=keep,
+        connect_seconds=transport.connect_seconds,
+        timeout_seconds=transport.timeout_seconds,
+        clean=lambda body: drop_key(body, key),
+    )
+    answer = _read_answer(call, transport, exchange, key)
+    return replace(
+        answer, http_status=exchange.http_status, sent=sent, response_headers=_choose_headers(exchange.headers)
+    )
+
+
+def translate(call: Call, response: bytes) -> Answer | None:
+    """Return what the kept bytes of a response say, in the format of the call's provider; None if no whole answer.
+
+    For the answer of a process that died. Nothing is sent, and no key is needed.
+    """
+    if (answer := interpret(response)) is not None:
+        return answer
+    body = decode_body(response)
+    if read_json_object(body) is None:
+        return None
     try:
-        response = litellm.completion(**arguments)
-    except Exception as raised:  # whatever litellm raises becomes an answer
-        error = raised
-    finally:
-        _current_capture.reset(token)
-        capture.close()
-    if capture.keep_error is not None:
-        raise capture.keep_error
-    return _read_answer(call, capture, response=response, error=error)
+        outcome = _play_back(call, Transport(), None, status=200, body=body)
+    except GatewayError:
+        return None
+    if isinstance(outcome, Exception):
+        return None
+    return _answer_of(outcome, body)
 
 
 def _read_key(call: Call, transport: Transport) -> str | None:
     if transport.api_key_env is None:
         return None
-    key = os.environ.get(transport.api_key_env, "").strip()
-    if not key:
+    if (key := find_key(transport.api_key_env)) is None:
         detail = f"{call.model} needs a key in the environment variable {transport.api_key_env}, which is not set."
         raise GatewayError("auth", detail)
     return key
 
 
+# The request
+
+
+def build_request(call: Call, transport: Transport, *, key: str | None) -> httpx.Request:
+    """Return the request that litellm makes of a call. Raises GatewayError if it makes none, or not through us."""
+    outcome = _translate(call, transport, key, _Script())
+    if isinstance(outcome, httpx.Request):
+        return outcome
+    place = f"{call.model} at {call.endpoint}" if call.endpoint else call.model
+    if not isinstance(outcome, Exception):  # an answer without a request: from a cache, or made up
+        raise GatewayError("bad_request", f"{place}: litellm answered by itself. Its answer is not used.")
+    message = drop_key_from_text(make_encodable(str(outcome)), key)
+    claimed = getattr(outcome, "status_code", None)
+    _, reason = decide_status(
+        error_names=_names_of(outcome), http_status=claimed if isinstance(claimed, int) else None, error_text=message
+    )
+    if reason in (None, "transport", "provider"):  # nothing was sent, so nothing on the way can have failed
+        reason = "bad_request"
+    short = " ".join(message.split())[:LONGEST_MESSAGE].rstrip(".")
+    advice = ADVICE_BY_REASON[str(reason)]
+    if reason == "bad_request":
+        advice += " A server with an OpenAI interface is asked as openai/<name> with api_base."
+    raise GatewayError(str(reason), f"{place}: no request could be made: {short}. {advice}")
+
+
 def _build_arguments(call: Call, transport: Transport, *, key: str | None) -> dict[str, Any]:
-    _check_params(call)
-    api_key = key or NO_KEY
     arguments: dict[str, Any] = {
         name: value for name, value in call.params.items() if value is not None and name not in RENAMED_PARAMS
     }
@@ -209,34 +273,37 @@ def _build_arguments(call: Call, transport: Transport, *, key: str | None) -> di
     return arguments | {
         "model": call.model,
         "messages": _copy_messages(call),
-        "api_key": api_key,
+        "api_key": key or NO_KEY,
         "api_base": transport.api_base,
         "timeout": transport.timeout_seconds,
         "num_retries": 0,
         "max_retries": 0,
-        "client": _choose_client(call, api_key=api_key, api_base=transport.api_base),
     }
 
 
 def _check_params(call: Call) -> None:
-    if reserved := sorted(set(call.params) & (NOT_SENT | set(all_litellm_params))):
+    extra = call.params.get("extra_body")
+    hidden = set(extra) & NOT_SENT if isinstance(extra, Mapping) else set()
+    if reserved := sorted(set(call.params) & (NOT_SENT | set(all_litellm_params)) | hidden):
         detail = f"{call.model}: {', '.join(reserved)} cannot be sent to a model. Remove it from the model's settings."
         raise GatewayError("bad_params", detail)
 
 
-def _choose_client(call: Call, *, api_key: str, api_base: str | None) -> Any:
-    """Return the client that makes the provider's requests pass our transport."""
-    provider = _provider_of(call.model)
-    if provider in OPENAI_PROVIDERS:
-        return _openai_client(api_key, api_base or OPENAI_BASE)
-    if provider in HANDLER_PROVIDERS:
-        return _handler()
-    known = ", ".join(sorted(OPENAI_PROVIDERS | HANDLER_PROVIDERS))
-    raise GatewayError(
-        "bad_request",
-        f"Answers of provider {provider!r} ({call.model}) cannot be kept as they arrive, so it is not asked. "
-        f"Known: {known}. For a server with an OpenAI interface, use openai/<name> with api_base.",
-    )
+def _describe_sent(call: Call, request: httpx.Request, key: str | None) -> dict[str, Any]:
+    """Return the request as it is sent, without what may hold a key: most headers, and the query of the address."""
+    address = request.url.copy_with(query=None, userinfo=b"", fragment=None)
+    body = read_json_object(request.content)
+    if body is not None and body.get("messages") == _copy_messages(call):
+        body["messages"] = AS_ASKED
+    headers = {name: request.headers[name] for name in SENT_HEADERS if name in request.headers}
+    sent = {"method": request.method, "address": str(address), "headers": headers, "body": body}
+    clean: dict[str, Any] = json.loads(drop_key_from_text(json.dumps(sent, ensure_ascii=False), key))
+    return clean
+
+
+def _choose_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    chosen = {name: headers[name] for name in KEPT_HEADERS if name in headers}
+    return chosen | {name: value for name, value in headers.items() if name.startswith(KEPT_HEADER_STARTS)}
 
 
 def _provider_of(model: str) -> str:
@@ -251,190 +318,190 @@ def _copy_messages(call: Call) -> list[dict[str, str]]:
     return [dict(message) for message in call.messages]  # litellm may change what it is given
 
 
+# litellm, cut off from the network
+
+
+@dataclass
+class _Script:
+    """What our client does with litellm's request: stop it, or play back a response if there is one."""
+
+    status: int | None = None
+    body: bytes = b""
+    requests: int = 0
+    went_past: bool = False  # litellm tried to open a connection of its own
+
+
+class _Stopped(BaseException):
+    """litellm's request on its way out. Not an Exception, or litellm would make an error of its own of it."""
+
+    def __init__(self, request: httpx.Request) -> None:
+        self.request = request
+
+
+_current_script: ContextVar[_Script | None] = ContextVar("_current_script", default=None)
+
+
+class _ScriptedTransport(httpx.BaseTransport):
+    """The end of litellm's HTTP clients."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        script = _current_script.get()
+        assert script is not None, "litellm is asked through _translate only"
+        script.requests += 1
+        if script.status is None:
+            raise _Stopped(request)
+        if script.requests > 1:
+            raise httpx.RequestError("A response is played back once.")
+        return httpx.Response(script.status, headers={"content-type": "application/json"}, content=script.body)
+
+
+def _refuse_connections(event: str, _arguments: object) -> None:
+    if event in ("socket.connect", "socket.getaddrinfo") and (script := _current_script.get()) is not None:
+        script.went_past = True
+        raise ConnectionRefusedError("litellm may not open connections.")
+
+
+@contextmanager
+def _follow(script: _Script) -> Iterator[None]:
+    token = _current_script.set(script)
+    try:
+        yield
+    finally:
+        _current_script.reset(token)
+
+
+def _translate(call: Call, transport: Transport, key: str | None, script: _Script) -> Any:
+    """Return the request that litellm makes, or its response to what is played back, or what it raised.
+
+    Providers take one of two kinds of client; which one is found out once, and trying is free.
+    """
+    _check_params(call)
+    provider = _provider_of(call.model)
+    if provider in NOT_THROUGH_US:
+        raise _past_us(call, provider)
+    arguments = _build_arguments(call, transport, key=key)
+    if provider == "openai" and transport.api_base is None:
+        arguments["api_base"] = OPENAI_BASE
+    if (kind := _kind_by_provider.get(provider)) is not None:
+        return _run_litellm(arguments, kind, script)
+    first: Any = None
+    kinds: tuple[ClientKind, ...] = ("handler", "sdk")
+    for tried in kinds:
+        script.requests = 0
+        outcome = _run_litellm(arguments, tried, script)
+        if script.requests:
+            _kind_by_provider[provider] = tried
+            return outcome
+        if isinstance(outcome, Exception) and set(_names_of(outcome)) & BAD_CALL_ERRORS:
+            return outcome
+        first = outcome if first is None else first
+    if script.went_past:
+        raise _past_us(call, provider)
+    return first
+
+
+def _run_litellm(arguments: Mapping[str, Any], kind: ClientKind, script: _Script) -> Any:
+    client = _handler() if kind == "handler" else _sdk(arguments["api_key"], arguments["api_base"] or OPENAI_BASE)
+    with _follow(script):
+        try:
+            return litellm.completion(**arguments, client=client)
+        except _Stopped as stopped:
+            return stopped.request
+        except Exception as error:  # whatever litellm raises becomes an answer
+            return error
+
+
+def _play_back(call: Call, transport: Transport, key: str | None, *, status: int, body: bytes) -> Any:
+    """Return litellm's response to these bytes, or the error it makes of them."""
+    return _translate(call, transport, key, _Script(status=status, body=body))
+
+
+def _past_us(call: Call, provider: str) -> GatewayError:
+    return GatewayError(
+        "bad_request",
+        f"Answers of provider {provider!r} ({call.model}) cannot be kept as they arrive, so it is not asked. "
+        "For a server with an OpenAI interface, use openai/<name> with api_base.",
+    )
+
+
+def _names_of(error: BaseException) -> list[str]:
+    names = [kind.__name__ for kind in type(error).__mro__ if kind not in (object, BaseException, Exception)]
+    return names or [type(error).__name__]
+
+
+_kind_by_provider: dict[str, ClientKind] = {}
+
+
 @functools.cache
-def _http_client() -> httpx.Client:
-    return httpx.Client(transport=CapturingTransport(httpx.HTTPTransport(limits=httpx.Limits(max_connections=None))))
+def _scripted_client() -> httpx.Client:
+    return httpx.Client(transport=_ScriptedTransport())
 
 
 @functools.cache
 def _handler() -> Any:
-    return HTTPHandler(client=_http_client())
+    return HTTPHandler(client=_scripted_client())
 
 
 @functools.lru_cache(maxsize=32)
-def _openai_client(api_key: str, api_base: str) -> openai.OpenAI:
-    return openai.OpenAI(api_key=api_key, base_url=api_base, http_client=_http_client(), max_retries=0)
-
-
-def _forget_clients_of_parent() -> None:
-    """Begin anew in a forked child: parent and child would read from the same connections."""
-    for cached in (_http_client, _handler, _openai_client):
-        cached.cache_clear()
-
-
-# Capture at the wire
-
-
-class Capture:
-    """What came over the wire for one call."""
-
-    def __init__(self, keep: Callable[[bytes], None], *, secret: str | None, timeout_seconds: float) -> None:
-        self.secret = secret
-        self.deadline = time.monotonic() + timeout_seconds
-        self.requests = 0
-        self.http_status: int | None = None
-        self.body = bytearray()
-        self.failure: GatewayError | None = None
-        self.keep_error: BaseException | None = None
-        self._keep = keep
-
-    def begin(self) -> None:
-        """Count a request. Raises httpx.RequestError for a second one: every request may be paid."""
-        if self.requests:
-            raise httpx.RequestError("A call sends one request only.")
-        self.requests += 1
-
-    def take(self, chunk: bytes) -> None:
-        """Keep bytes of the response. Raises httpx.ReadTimeout after the deadline, however steadily they drip."""
-        self.body += chunk
-        if not self._is_error:
-            self._hand_on(chunk)
-        if time.monotonic() > self.deadline:
-            raise httpx.ReadTimeout("The whole answer took longer than timeout_seconds.")
-        if len(self.body) > MAX_RESPONSE_BYTES:
-            self.failure = GatewayError(
-                "bad_body", f"The response has more than {MAX_RESPONSE_BYTES} bytes. Its first part is kept."
-            )
-            raise httpx.ReadError("The response is too long.")
-
-    def close(self) -> None:
-        """Keep the body of an error, without the key that some providers repeat in it.
-
-        Only now, since the key could lie across two chunks; nobody paid for these bytes.
-        """
-        if self._is_error and self.body and self.keep_error is None:
-            self._hand_on(_redact(bytes(self.body), self.secret))
-
-    @property
-    def _is_error(self) -> bool:
-        return self.http_status is not None and self.http_status >= 400
-
-    def _hand_on(self, content: bytes) -> None:
-        try:
-            self._keep(content)
-        except BaseException as error:
-            self.keep_error = error  # a full disk is not the provider's error, which litellm would make of it
-            raise
-
-
-_current_capture: ContextVar[Capture] = ContextVar("_current_capture")
-
-
-class CapturingTransport(httpx.BaseTransport):
-    """An HTTP transport that hands each response to the capture of the call it belongs to."""
-
-    def __init__(self, inner: httpx.BaseTransport) -> None:
-        self._inner = inner
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        capture = _current_capture.get()
-        capture.begin()
-        request.headers["accept-encoding"] = "identity"  # or the bytes kept would be gzip
-        response = self._inner.handle_request(request)
-        capture.http_status = response.status_code
-        assert isinstance(response.stream, httpx.SyncByteStream)
-        return httpx.Response(
-            response.status_code,
-            headers=response.headers,
-            stream=_CapturedStream(response.stream, capture),
-            extensions=response.extensions,
-        )
-
-    def close(self) -> None:
-        self._inner.close()
-
-
-class _CapturedStream(httpx.SyncByteStream):
-    def __init__(self, stream: httpx.SyncByteStream, capture: Capture) -> None:
-        self._stream, self._capture = stream, capture
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:
-            self._capture.take(chunk)
-            yield chunk
-
-    def close(self) -> None:
-        self._stream.close()
+def _sdk(api_key: str, api_base: str) -> openai.OpenAI:
+    return openai.OpenAI(api_key=api_key, base_url=api_base, http_client=_scripted_client(), max_retries=0)
 
 
 # Reading what came
 
 
-def _read_answer(call: Call, capture: Capture, *, response: Any, error: Exception | None) -> Answer:
-    """Return the answer from the bytes if they can be read, else from litellm's response or error."""
-    body = bytes(capture.body)
-    if capture.failure is not None:
-        return _fail(capture, capture.failure)
-    if capture.http_status == 200 and (answer := interpret(body)) is not None:
-        return replace(answer, http_status=200)  # whatever litellm made of it: these bytes were paid for
-    if error is not None:
-        return _fail(capture, _translate_error(call, capture, error))
-    if not body:
-        detail = f"{call.model} answered past our HTTP client: its bytes could not be kept, so none of it is used."
-        return _fail(capture, GatewayError("bad_body", detail))
-    return _translate_response(call, capture, response)
+def _read_answer(call: Call, transport: Transport, exchange: Exchange, key: str | None) -> Answer:
+    """Return the answer from the bytes if they can be read, else why there is none."""
+    body = decode_body(bytes(exchange.body))
+    if exchange.http_status == 200 and (exchange.failure is None or exchange.failure.kind != "too_long"):
+        answer = interpret(body)
+        if answer is not None:
+            return answer  # whatever else went wrong: these bytes were paid for
+    if exchange.failure is not None and not exchange.is_error:
+        return _fail(call, exchange, key, names=[exchange.failure.kind], message=exchange.failure.message)
+    assert exchange.http_status is not None
+    outcome = _play_back(call, transport, key, status=exchange.http_status, body=body)
+    message = _find_message(body) or _begin(body) or "an empty body"
+    if isinstance(outcome, Exception):
+        is_error_object = bool((read_json_object(body) or {}).get("error"))
+        names = ["error_object"] if is_error_object and exchange.http_status == 200 else _names_of(outcome)
+        return _fail(call, exchange, key, names=names, message=message)
+    if (answer := _answer_of(outcome, body)) is not None:
+        return answer
+    return _fail(call, exchange, key, names=["bad_body"], message=message)
 
 
-def _translate_error(call: Call, capture: Capture, error: Exception) -> GatewayError:
-    message = _find_message(bytes(capture.body)) or str(error)
-    names = [kind.__name__ for kind in type(error).__mro__ if kind not in (object, BaseException, Exception)]
-    http_status = capture.http_status
-    claimed = http_status if http_status is not None else getattr(error, "status_code", None)
-    _, reason = decide_status(
-        error_names=names or [type(error).__name__],
-        http_status=claimed if isinstance(claimed, int) else None,
-        error_text=message,
-    )
-    assert reason is not None
-    if reason == "bad_body" and (read_json_object(bytes(capture.body)) or {}).get("error"):
-        reason = "provider"  # a status of 200 around an error
-    return GatewayError(reason, _describe_failure(call, capture, reason, message), http_status=http_status)
-
-
-def _translate_response(call: Call, capture: Capture, response: Any) -> Answer:
+def _answer_of(response: Any, body: bytes) -> Answer | None:
     """Return the answer of a provider with a format of its own, as litellm translates it."""
-    if not getattr(response, "choices", None) or read_json_object(bytes(capture.body)) is None:
-        detail = _describe_failure(call, capture, "bad_body", "The response is no chat completion.")
-        return _fail(capture, GatewayError("bad_body", detail))
+    if not getattr(response, "choices", None) or read_json_object(body) is None:
+        return None
     choice = response.choices[0]
-    message = choice.message
     native = (getattr(choice, "provider_specific_fields", None) or {}).get("native_finish_reason")
     usage = getattr(response, "usage", None)
-    answer = make_answer(
-        text=message.content or "",
-        reasoning=getattr(message, "reasoning_content", None),
+    return make_answer(
+        text=choice.message.content or "",
+        reasoning=getattr(choice.message, "reasoning_content", None),
         finish=choice.finish_reason,
-        native=native,
+        native=find_native_finish(body) or native,
         usage=usage.model_dump() if usage is not None else {},
         model_reported=response.model,
         system_fingerprint=getattr(response, "system_fingerprint", None),
     )
-    return replace(answer, http_status=capture.http_status)
 
 
-def _fail(capture: Capture, error: GatewayError) -> Answer:
-    answer = failed_answer(error)
-    detail = _redact((answer.detail or "").encode(errors="replace"), capture.secret).decode(errors="replace")
-    return replace(answer, detail=detail, http_status=capture.http_status)
-
-
-def _describe_failure(call: Call, capture: Capture, reason: str, message: str) -> str:
+def _fail(call: Call, exchange: Exchange, key: str | None, *, names: list[str], message: str) -> Answer:
+    _, reason = decide_status(error_names=names, http_status=exchange.http_status, error_text=message)
+    assert reason is not None
     place = f"{call.model} at {call.endpoint}" if call.endpoint else call.model
-    came = "no response" if capture.http_status is None else f"HTTP {capture.http_status}"
-    # Redacted before it is cut: half a key is found by nobody.
-    clean = _redact(make_encodable(message).encode(), capture.secret).decode(errors="replace")
-    short = " ".join(clean.split())[:LONGEST_MESSAGE]
-    return f"{place}: {came}: {short.rstrip('.')}. {ADVICE_BY_REASON[reason]}"
+    came = "no response" if exchange.http_status is None else f"HTTP {exchange.http_status}"
+    # The key is dropped before the message is cut: half a key is found by nobody.
+    short = " ".join(drop_key_from_text(make_encodable(message), key).split())[:LONGEST_MESSAGE]
+    detail = f"{place}: {came}: {short.rstrip('.')}. {ADVICE_BY_REASON[reason]}"
+    return failed_answer(GatewayError(reason, drop_key_from_text(detail, key), http_status=exchange.http_status))
+
+
+def _begin(body: bytes) -> str:
+    return body[: 4 * LONGEST_MESSAGE].decode(errors="replace").strip()
 
 
 def _find_message(body: bytes) -> str | None:
@@ -446,17 +513,6 @@ def _find_message(body: bytes) -> str | None:
     return message + extra if isinstance(message, str) and message else None
 
 
-def _redact(content: bytes, secret: str | None) -> bytes:
-    """Return the bytes without the key, also where it stands URL-encoded or in base64."""
-    if secret is None or len(secret) < SHORTEST_SECRET:
-        return content
-    plain = secret.encode()
-    forms = {plain, quote(secret, safe="").encode(), base64.b64encode(plain), base64.urlsafe_b64encode(plain)}
-    for form in sorted(forms, key=len, reverse=True):
-        content = content.replace(form, b"<key>")
-    return content
-
-
-os.register_at_fork(after_in_child=_forget_clients_of_parent)
+sys.addaudithook(_refuse_connections)
 _silence_litellm()
 litellm.custom_provider_map = [{"provider": embedded.PREFIX.rstrip("/"), "custom_handler": _EmbeddedProvider()}]

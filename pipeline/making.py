@@ -3,7 +3,8 @@
     make_document(plan)
         read_parents            deeply checked; a missing or damaged parent stops everything before a call
         render                  pure
-        obtain_answer           an attempt in the call ledger answered? use it. Otherwise ask, keep every byte
+        obtain_answer           an attempt in the call ledger answered? use it. Otherwise ask, keep every byte,
+                                and ask again after a failure that may pass
         parse                   pure
         commit                  prompt, raw, parsed and metadata as one folder, durably
 
@@ -18,18 +19,20 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline import gateway
-from pipeline.errors import DocumentFailed, ParseError
+from pipeline.errors import DocumentFailed, InputInvalid, ParseError
 from pipeline.gateway import Answer, Call, Transport
 from pipeline.parsers import Parsed, parse_reply
 from pipeline.planning import DocumentPlan
 from pipeline.prompts import RenderFailed, render_prompt
+from pipeline.retries import DOWN_REASONS, Again, Breaker, Breakers, Tries, classify, read_retry_after
 from pipeline.stages import Mode, Stage, Status
 from store.calls import Attempt, call_id_of
 from store.data_root import DataRoot
@@ -42,6 +45,20 @@ PROMPT_FILE, RAW_FILE, PARSED_FILE = "prompt.txt", "raw.txt", "parsed.txt"
 Ask = Callable[..., Answer]
 
 
+RETRIED_STATUSES = (Status.GEN_ERROR, Status.TRUNCATED)
+
+
+def parse_retry(text: str) -> frozenset[Status]:
+    """Return the statuses that are to be tried again: "gen_error,truncated". Raises InputInvalid."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in RETRIED_STATUSES]:
+        raise InputInvalid(
+            f"{unknown[0]!r} cannot be retried. Expected {' or '.join(RETRIED_STATUSES)}, or both with a comma; "
+            "an answer that could not be parsed has come, and asking again makes another replicate."
+        )
+    return frozenset(map(Status, names))
+
+
 def new_run_id() -> str:
     """Return a name for one run of the program: its start in UTC and some chance, 20261121T104642-1a2b3c."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
@@ -49,12 +66,19 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True)
 class Maker:
-    """What making needs besides a plan: the store, the way to the models, and who is running."""
+    """What making needs besides a plan: the store, the way to the models, and who is running.
+
+    `retry` holds the statuses whose calls are asked again although they are final. `stopping` is set when the run is
+    to end: an answer that is under way is still taken, and no further request is sent.
+    """
 
     data: DataRoot
     run_id: str = field(default_factory=new_run_id)
     ask: Ask = gateway.ask
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    breakers: Breakers = field(default_factory=Breakers)
+    retry: frozenset[Status] = frozenset()
+    stopping: threading.Event = field(default_factory=threading.Event)  # set: nothing more is sent
 
 
 class Parent(NamedTuple):
@@ -198,23 +222,52 @@ def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str) -> Attempt:
     attempt = maker.data.calls.find_answer(call_id)
     if attempt is None:
         with maker.data.calls.hold(call_id):  # an attempt without an outcome is nobody's now: its process died
-            attempt = _find_paid_attempt(maker, call_id) or _ask_model(maker, plan, call, call_id)
+            attempts = _salvage_attempts(maker, call, call_id)
+            attempt = find_settled(attempts, maker.retry, run_id=maker.run_id) or _ask_model(maker, plan, call, call_id)
     if attempt.status != Status.OK:
         raise _failure(plan, Status(str(attempt.status)), reason_of(attempt))
     return attempt
 
 
-def _find_paid_attempt(maker: Maker, call_id: str) -> Attempt | None:
-    """Return the first good answer, so that a document made again is the same; a truncated one if there is no other."""
-    paid = [attempt for attempt in _salvage_attempts(maker, call_id) if attempt.status in (Status.OK, Status.TRUNCATED)]
-    return min(paid, key=lambda attempt: attempt.status != Status.OK, default=None)
+def find_settled(attempts: Sequence[Attempt], retry: Collection[Status], *, run_id: str) -> Attempt | None:
+    """Return the attempt that a call rests with; None if it is to be asked.
+
+    The first good answer, so that a document made again is the same; else a truncated one; else the last failure, if
+    it is final. What `retry` names is asked again, once a run.
+    """
+    telling = find_telling(attempts)
+    if telling is None or telling.status == Status.OK:
+        return telling
+    if classify_attempt(telling) is not Again.WHEN_NAMED:
+        return None
+    is_asked_again = telling.status in retry and not any(_run_id_of(attempt) == run_id for attempt in attempts)
+    return None if is_asked_again else telling
 
 
-def _salvage_attempts(maker: Maker, call_id: str) -> list[Attempt]:
+def find_telling(attempts: Sequence[Attempt]) -> Attempt | None:
+    """Return the attempt that says how a call stands: the first good one, else a truncated one, else the last."""
+    finished = [attempt for attempt in attempts if attempt.outcome is not None]
+    for status in (Status.OK, Status.TRUNCATED):
+        if paid := [attempt for attempt in finished if attempt.status == status]:
+            return paid[0]
+    return finished[-1] if finished else None
+
+
+def classify_attempt(attempt: Attempt) -> Again:
+    """Return when the call of a finished attempt is asked again."""
+    outcome = attempt.outcome or {}
+    return classify(str(attempt.status), outcome.get("reason"), was_sent=outcome.get("sent") is not None)
+
+
+def _run_id_of(attempt: Attempt) -> str:
+    return str((attempt.outcome or {}).get("run_id", ""))
+
+
+def _salvage_attempts(maker: Maker, call: Call, call_id: str) -> list[Attempt]:
     """Return a call's attempts; one whose process died after the answer had come gets its outcome now."""
     attempts = []
     for attempt in maker.data.calls.list_attempts(call_id):
-        answer = _interpret_unfinished(attempt)
+        answer = _read_unfinished(call, attempt)
         if answer is not None:
             outcome = _describe_outcome(maker, answer, seconds=None)
             attempt = maker.data.calls.close_attempt(attempt, outcome)
@@ -222,16 +275,59 @@ def _salvage_attempts(maker: Maker, call_id: str) -> list[Attempt]:
     return attempts
 
 
-def _interpret_unfinished(attempt: Attempt) -> Answer | None:
+def _read_unfinished(call: Call, attempt: Attempt) -> Answer | None:
     if attempt.outcome is not None:
         return None
     response = attempt.read_response()
-    return None if response is None else gateway.interpret(response)
+    return None if response is None else gateway.read_again(call, response)
 
 
 def _ask_model(maker: Maker, plan: DocumentPlan, call: Call, call_id: str) -> Attempt:
-    """Ask once, keeping the request before and every byte of the answer as it comes."""
+    """Ask until there is an answer, a failure that does not pass, or no try or time left; return the last attempt.
+
+    Raises DocumentFailed if the call was not asked at all: the provider is down, or the run is to end.
+    """
     transport: Transport = plan.model.transport if plan.model else Transport()
+    tries, breaker = Tries(transport), maker.breakers.of(_place_of(call, transport))
+    attempt = None
+    while breaker.enter(tries.ends_at):
+        if maker.stopping.is_set():
+            breaker.leave(is_down=None)
+            break
+        attempt = _try_once(maker, call, call_id, transport, breaker)
+        seconds = tries.find_wait(classify_attempt(attempt), _find_retry_after(maker, attempt))
+        if seconds is None:
+            return attempt
+        maker.stopping.wait(seconds)
+    if attempt is None:
+        why = "the run was to end" if maker.stopping.is_set() else "it is down"
+        detail = f"{_place_of(call, transport)} was not asked, because {why}. Run again later."
+        raise _failure(plan, Status.GEN_ERROR, f"transport: {detail}")
+    return attempt
+
+
+def _place_of(call: Call, transport: Transport) -> str:
+    """Return what fails together: an endpoint, or a provider's own."""
+    return call.endpoint or transport.api_base or call.model.partition("/")[0]
+
+
+def _find_retry_after(maker: Maker, attempt: Attempt) -> float | None:
+    headers = (attempt.outcome or {}).get("response_headers") or {}
+    return read_retry_after(headers, maker.clock())
+
+
+def _try_once(maker: Maker, call: Call, call_id: str, transport: Transport, breaker: Breaker) -> Attempt:
+    is_down = None
+    try:
+        attempt = _make_attempt(maker, call, call_id, transport)
+        is_down = (attempt.outcome or {}).get("reason") in DOWN_REASONS
+        return attempt
+    finally:
+        breaker.leave(is_down=is_down)
+
+
+def _make_attempt(maker: Maker, call: Call, call_id: str, transport: Transport) -> Attempt:
+    """Ask once, keeping the request before and every byte of the answer as it comes."""
     request = {**call.as_inputs(), "asked_at": _timestamp(maker), "run_id": maker.run_id, "pid": os.getpid()}
     attempt = maker.data.calls.begin(call_id, request)
     started = time.monotonic()
@@ -257,6 +353,8 @@ def _describe_outcome(maker: Maker, answer: Answer, *, seconds: float | None) ->
         "model_reported": answer.model_reported,
         "system_fingerprint": answer.system_fingerprint,
         "http_status": answer.http_status,
+        "sent": answer.sent,
+        "response_headers": answer.response_headers,
         "seconds": seconds,
         "finished_at": _timestamp(maker),
         "run_id": maker.run_id,
@@ -342,6 +440,8 @@ def _describe_answer(plan: DocumentPlan, attempt: Attempt | None) -> dict[str, A
         "call_id": attempt.call_id if attempt else None,
         "attempt": attempt.number if attempt else None,
         "finish_reason": outcome.get("finish_reason"),
+        "model_reported": outcome.get("model_reported"),
+        "system_fingerprint": outcome.get("system_fingerprint"),
         "prompt_tokens": usage.get("prompt_tokens"),
         "completion_tokens": usage.get("completion_tokens"),
         "total_tokens": usage.get("total_tokens"),

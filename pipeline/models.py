@@ -143,10 +143,11 @@ def _read_transport(table: Table) -> Transport:
             continue
         if key in ("api_base", "api_key_env"):
             given[key] = table.text(key)
-        elif key == "timeout_seconds":
-            given[key] = table.number(key, low=1)
+        elif key.endswith("_seconds"):
+            given[key] = table.number(key, low=0 if key == "backoff_seconds" else 1)
         else:
-            given[key] = table.integer(key, default=getattr(Transport(), key), low=0 if key == "threads" else 1)
+            low = 0 if key in ("threads", "retries") else 1
+            given[key] = table.integer(key, default=getattr(Transport(), key), low=low)
     _check_key_name(given.get("api_key_env"), table)
     return Transport(**{key: value for key, value in given.items() if value is not None})
 

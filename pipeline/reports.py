@@ -157,6 +157,31 @@ def group_problems(documents: DocumentSet) -> list[Problem]:
     return [_describe_problem(status, code, members) for (status, code), members in found]
 
 
+def find_drifts(documents: DocumentSet) -> list[str]:
+    """Return a sentence for each model for which another one answered, or that changed between two answers.
+
+    "gpt-4o" may be answered by "gpt-4o-2024-08-06": the name of a version begins with the name that was asked for.
+    Documents that do not say which model answered say nothing here.
+    """
+    found: dict[str, tuple[set[str], set[str]]] = {}
+    for document in documents.documents:
+        if model := document.metadata.get("model"):
+            reported, fingerprints = found.setdefault(model, (set(), set()))
+            reported.update(filter(None, [document.metadata.get("model_reported")]))
+            fingerprints.update(filter(None, [document.metadata.get("system_fingerprint")]))
+    return [line for model, facts in sorted(found.items()) for line in _describe_drift(model, *map(sorted, facts))]
+
+
+def _describe_drift(model: str, reported: Sequence[str], fingerprints: Sequence[str]) -> Iterator[str]:
+    asked = model.partition("/")[2]
+    if len(reported) > 1:
+        yield f"{model} was answered by {len(reported)} models: {', '.join(reported)}."
+    elif reported and not reported[0].rpartition("/")[2].startswith(asked.rpartition("/")[2]):
+        yield f"{model} was answered by another model: {reported[0]}."
+    if len(fingerprints) > 1:
+        yield f"{model} changed between answers; its fingerprints: {', '.join(fingerprints)}."
+
+
 def split_reason(reason: str) -> tuple[str, str]:
     """Return the code of a reason and its sentence; a reason without a code is a sentence.
 
@@ -231,6 +256,7 @@ def render_page(report: Report) -> bytes:
         tokens=count_tokens(report.documents.documents),
         statuses=_list_statuses(report.documents),
         problems=group_problems(report.documents),
+        drifts=find_drifts(report.documents),
         mean_maps=draw_mean_maps(report),
         full_texts=read_full_texts(report),
         style=Markup(style),  # noqa: S704 - our own file
@@ -395,6 +421,7 @@ def write_summary(report: Report) -> bytes:
         [_summarize_stage_line(summary) for summary in summarize_stages(report.documents)],
         *(_summarize_ranking(report.documents, ranking) for ranking in report.rankings),
         [_summarize_problem(problem) for problem in group_problems(report.documents)],
+        find_drifts(report.documents),
     ]
     texts = ["\n".join(map(_fit_on_one_line, section)) for section in sections if section]
     return ("\n\n".join(texts) + "\n").encode()

@@ -21,7 +21,9 @@ import functools
 import html
 import operator
 import os
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -30,7 +32,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.parameter import ParameterVisibility
 
 from pipeline.errors import DocumentFailed, InputInvalid, PipelineError
-from pipeline.making import make_document
+from pipeline.making import make_document, parse_retry
 from pipeline.planning import DocumentPlan
 from pipeline.report_document import identify_report, make_report
 from pipeline.scheduling import Factory
@@ -73,6 +75,9 @@ class daybook(luigi.Config):  # type: ignore[misc]  # noqa: N801  the class name
         default=DEFAULT_CONCURRENCY,
         description="Documents at work at the same time; --workers goes before it if it is 2 or more.",
     )
+    retry = luigi.Parameter(
+        default="", description="Final statuses that are tried again: gen_error, truncated, or both with a comma."
+    )
 
 
 def read_settings() -> daybook:
@@ -99,9 +104,12 @@ def find_workspace() -> Workspace:
 @functools.lru_cache(maxsize=1)
 def _find_workspace(_sources: tuple[str | None, ...], _command_line: Any) -> Workspace:
     settings = read_settings()
-    return _open_workspace(
+    workspace = _open_workspace(
         find_roots(_unless_from_file(settings, "data_root"), _unless_from_file(settings, "config_root"))
     )
+    if retry := parse_retry(str(settings.retry)):
+        workspace.maker = replace(workspace.maker, retry=retry)
+    return workspace
 
 
 def _unless_from_file(settings: daybook, key: str) -> str | None:
@@ -201,17 +209,22 @@ class DocumentTask(luigi.Task):  # type: ignore[misc]
         return [] if parent is None else [task_of(parent, allow_missing=self.allow_missing)]
 
     async def run_async(self) -> None:
-        making = asyncio.get_running_loop().run_in_executor(_making, self.run)
+        stopping = threading.Event()
+        making = asyncio.get_running_loop().run_in_executor(_making, self._make, stopping)
         try:
             await asyncio.shield(making)
         except asyncio.CancelledError:
             # The answer is under way and perhaps paid for: if it comes soon, it is kept and the document made.
+            stopping.set()
             await making
 
     def run(self) -> None:
+        self._make(threading.Event())
+
+    def _make(self, stopping: threading.Event) -> None:
         cohort, plan = self.workspace.get_plan(self.stage, self.doc_id)
         try:
-            document = make_document(self.workspace.maker, plan, cohort=cohort)
+            document = make_document(replace(self.workspace.maker, stopping=stopping), plan, cohort=cohort)
         except DocumentFailed as error:
             self._tell(f"{error.status}: {error.reason}")
             if not self.allow_missing:

@@ -161,7 +161,8 @@ class Workspace:
     def is_settled(self, plan: DocumentPlan) -> bool:
         """Whether this run can do no more for a document: it is there, or has failed for good or in this run."""
         diagnosis = diagnose(self.data, plan)
-        if diagnosis.status is Status.GEN_ERROR and diagnosis.run_id:
+        is_asked_again = not diagnosis.is_final or diagnosis.status in self.maker.retry
+        if diagnosis.status in (Status.GEN_ERROR, Status.TRUNCATED) and diagnosis.run_id and is_asked_again:
             return diagnosis.run_id == self.maker.run_id
         if diagnosis.status is Status.SKIPPED and plan.parent is not None:
             return self.is_settled(plan.parent)

@@ -119,7 +119,7 @@ def test_a_failed_document_holds_up_only_its_descendants(folder, provider):
 
     def answer(request: Request) -> Reply:
         if len(provider.requests) == 1:
-            return Reply(500, b'{"error": {"message": "broken"}}')
+            return Reply(400, b'{"error": {"message": "broken"}}')
         return reply_json(make_completion(str(request.body["messages"][-1]["content"])))
 
     provider.reply = answer
@@ -297,7 +297,7 @@ def test_a_document_is_made_in_a_thread_so_that_the_event_loop_is_free(folder, m
     from pipeline.tasks import Draft
 
     threads: list[threading.Thread] = []
-    monkeypatch.setattr(Draft, "run", lambda _: threads.append(threading.current_thread()))
+    monkeypatch.setattr(Draft, "_make", lambda *_: threads.append(threading.current_thread()))
 
     asyncio.run(Draft(doc_id=doc_id).run_async())
 

@@ -81,9 +81,9 @@ def test_an_error_has_one_reason(names: list[str], http_status: int | None, mess
         ("stop", "SAFETY", "Once", None, ("gen_error", "refused")),
         ("stop", "error", "Once", None, ("gen_error", "provider")),
         ("stop", "MALFORMED_RESPONSE", "Once", None, ("gen_error", "provider")),
-        ("stop", "a word of tomorrow", "Once", None, ("gen_error", "provider")),
-        ("tool_calls", None, "", None, ("gen_error", "provider")),
-        (None, None, "Once", None, ("gen_error", "provider")),
+        ("stop", "a word of tomorrow", "Once", None, ("gen_error", "unknown_finish")),
+        ("tool_calls", None, "", None, ("gen_error", "tool_calls")),
+        (None, None, "Once", None, ("gen_error", "unknown_finish")),
     ],
 )
 def test_a_finish_reason_has_one_status(
@@ -92,8 +92,8 @@ def test_a_finish_reason_has_one_status(
     assert decide_status(finish=finish, native=native, text=text, reasoning=reasoning) == verdict
 
 
-def test_an_answer_without_choices_is_empty() -> None:
-    assert decide_status(has_choice=False) == ("gen_error", "empty")
+def test_an_answer_without_choices_has_a_reason_of_its_own() -> None:
+    assert decide_status(has_choice=False) == ("gen_error", "no_choices")
 
 
 # interpret

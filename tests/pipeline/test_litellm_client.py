@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from pipeline.embedded import find_weights
 from pipeline.gateway import Answer, Call, Transport, ask, interpret
 from tests.provider_server import ProviderServer, Reply, Request, make_completion, reply_json
 
@@ -128,7 +131,7 @@ def test_what_is_sent_is_what_was_asked(provider: ProviderServer, key: str) -> N
             "bad_request",
         ),
         (Reply(307, b"elsewhere", {"location": "/v1/elsewhere"}), "gen_error", "bad_request"),
-        (Reply(body=COMPLETION[:-30], missing_bytes=30), "gen_error", "bad_body"),
+        (Reply(body=COMPLETION[:-30], missing_bytes=30), "gen_error", "cut_body"),
         (Reply(body=COMPLETION[:-30]), "gen_error", "bad_body"),
         (Reply(body=COMPLETION.replace(b"Once", b"On\xffce")), "gen_error", "bad_body"),
         (Reply(body=b"<html>busy</html>", content_type="text/html"), "gen_error", "bad_body"),
@@ -136,14 +139,14 @@ def test_what_is_sent_is_what_was_asked(provider: ProviderServer, key: str) -> N
         (Reply(body=b"null"), "gen_error", "bad_body"),
         (Reply(body=b""), "gen_error", "bad_body"),
         (reply_json({"error": {"message": "a status of 200 around an error"}}), "gen_error", "provider"),
-        (reply_json(make_completion("Once") | {"choices": []}), "gen_error", "empty"),
+        (reply_json(make_completion("Once") | {"choices": []}), "gen_error", "no_choices"),
         (reply_json(make_completion(None)), "gen_error", "empty"),
         (reply_json(make_completion(" \n")), "gen_error", "empty"),
         (reply_json(make_completion("", reasoning_content="Hm.")), "truncated", "reasoning_only"),
         (reply_json(make_completion("Onc", finish="length")), "truncated", "max_tokens"),
         (reply_json(make_completion("Onc", finish="content_filter")), "gen_error", "refused"),
         (reply_json(make_completion("Onc", finish="network_error")), "gen_error", "provider"),
-        (reply_json(make_completion("Onc", finish=None)), "gen_error", "provider"),
+        (reply_json(make_completion("Onc", finish=None)), "gen_error", "unknown_finish"),
         (reply_json(make_completion("Once") | {"usage": "none of your business"}), "ok", None),
         (reply_json(make_completion("a\ud800b")), "ok", None),
     ],
@@ -177,6 +180,53 @@ def test_no_provider_is_asked_twice(provider: ProviderServer, key: str, model: s
 
     assert answer.http_status == status
     assert len(requests) == 1
+
+
+def test_an_extra_body_is_sent_as_it_is(provider: ProviderServer, key: str) -> None:
+    extra = {"chat_template_kwargs": {"enable_thinking": False}, "top_a": 0.5}
+
+    asked = ask_provider(provider, Reply(body=COMPLETION), extra_body=extra, top_k=5)
+
+    assert asked.requests[0].body == {
+        "model": "loopback", "messages": [{"role": "user", "content": "Write."}], "max_tokens": 9, "top_k": 5, **extra
+    }  # fmt: skip
+
+
+def test_an_extra_body_cannot_make_a_stream_or_several_answers(provider: ProviderServer, key: str) -> None:
+    asked = ask_provider(provider, extra_body={"stream": True, "n": 3})
+
+    assert (asked.answer.reason, asked.requests) == ("bad_params", [])
+    assert "n, stream cannot be sent" in (asked.answer.detail or "")
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-4o-mini", "openai/gpt-5", "openai/o3"])
+def test_openais_own_models_pass_our_client_too(provider: ProviderServer, key: str, model: str) -> None:
+    asked = ask_provider(provider, Reply(body=COMPLETION), model=model)
+
+    assert (asked.answer.status, len(asked.requests)) == ("ok", 1)
+    assert asked.answer.sent is not None
+    assert asked.answer.sent["body"]["model"] == model.partition("/")[2]
+
+
+OTHER_PROVIDERS = ("hosted_vllm", "fireworks_ai", "perplexity", "cerebras", "deepinfra", "moonshot", "lm_studio")
+
+
+@pytest.mark.parametrize("name", OTHER_PROVIDERS)
+def test_providers_that_nobody_listed_are_found_to_pass_our_client(
+    provider: ProviderServer, key: str, name: str
+) -> None:
+    asked = ask_provider(provider, Reply(body=COMPLETION), model=f"{name}/m1")
+
+    assert (asked.answer.status, asked.kept, len(asked.requests)) == ("ok", COMPLETION, 1)
+
+
+@pytest.mark.parametrize("name", ["cohere", "replicate", "azure"])
+def test_a_provider_that_would_go_past_our_client_reaches_nobody(provider: ProviderServer, key: str, name: str) -> None:
+    asked = ask_provider(provider, Reply(body=COMPLETION), model=f"{name}/m1")
+
+    assert asked.answer.reason == "bad_request"
+    assert "openai/<name>" in (asked.answer.detail or "")
+    assert asked.requests == []
 
 
 def test_a_length_in_a_format_of_its_own_is_truncated(provider: ProviderServer, key: str) -> None:
@@ -245,22 +295,17 @@ def test_a_provider_that_says_nothing_is_left_at_the_timeout(provider: ProviderS
     assert (kept, len(requests)) == (b"", 1)
 
 
-def test_a_body_that_drips_is_left_at_the_deadline() -> None:
-    import httpx
+def test_a_body_that_drips_is_left_at_the_deadline(provider: ProviderServer, key: str) -> None:
+    """A byte every 20 ms never trips a read timeout; the whole exchange has one of its own."""
+    answer, kept, requests = ask_provider(provider, Reply(body=b" " * 5000, drip_seconds=0.02), timeout_seconds=0.3)
 
-    from pipeline.litellm_client import Capture
-
-    chunks: list[bytes] = []
-    capture = Capture(chunks.append, secret=None, timeout_seconds=0)
-
-    with pytest.raises(httpx.ReadTimeout):
-        capture.take(b"{")
-
-    assert chunks == [b"{"]
+    assert (answer.reason, answer.http_status, len(requests)) == ("transport", 200, 1)
+    assert 0 < len(kept) < 5000
+    assert kept == b" " * len(kept)
 
 
 def test_a_body_without_end_is_cut(provider: ProviderServer, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.litellm_client.MAX_RESPONSE_BYTES", 100_000)
+    monkeypatch.setattr("pipeline.wire.MAX_RESPONSE_BYTES", 100_000)
 
     answer, kept, _ = ask_provider(provider, reply_json(make_completion("x" * 1_000_000)))
 
@@ -378,6 +423,36 @@ def test_a_local_model_answers_through_litellm_with_reproducible_bytes(capfd: py
 
 
 @pytest.mark.xdist_group("embedded")
+def test_the_http_server_of_llama_cpp_is_asked_like_any_provider(tmp_path: Path) -> None:
+    """A real peer: the same weights as the embedded model, behind HTTP, as a person would start it."""
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(find_weights("local/smollm2-135m-instruct"))
+    settings.hostnames, settings.port = ["127.0.0.1"], 0
+    settings.n_ctx, settings.cpuparams.n_threads, settings.verbosity = 512, 1, -1
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        settings.port = free.getsockname()[1]
+    server = xllamacpp.Server(settings)
+    call = Call(({"role": "user", "content": "Write."},), "openai/smollm2", "here", {"max_tokens": 4, "seed": 7}, 1)
+    chunks: list[bytes] = []
+
+    answer = ask(call, Transport(f"{server.listening_address}/v1"), keep=chunks.append)
+    refused = ask(
+        replace(call, params={"max_tokens": 4, "temperature": "warm"}),
+        Transport(f"{server.listening_address}/v1"),
+        keep=lambda _: None,
+    )
+
+    assert (answer.status, answer.reason, answer.completion_tokens) == ("truncated", "max_tokens", 4)
+    assert answer.text
+    assert replace(answer, http_status=None, sent=None, response_headers=None) == interpret(b"".join(chunks))
+    assert refused.status == "gen_error"
+    assert refused.http_status is not None
+
+
+@pytest.mark.xdist_group("embedded")
 @pytest.mark.parametrize(
     ("model", "params", "reason"),
     [
@@ -395,3 +470,18 @@ def test_what_a_local_model_cannot_do_is_said_and_nothing_is_kept(
     answer = ask(call, Transport(context_tokens=512, threads=1), keep=chunks.append)
 
     assert (answer.status, answer.reason, chunks) == ("gen_error", reason, [])
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here")
+def test_the_system_sees_no_connection_and_no_dotenv_at_the_import(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("FROM_DOTENV=read\n")
+    trace = tmp_path / "trace"
+    command = ["strace", "-f", "-e", "trace=connect,open,openat", "-o", str(trace), sys.executable, "-c"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+    subprocess.run([*command, "import pipeline.litellm_client"], cwd=tmp_path, env=environment, check=True)
+
+    calls = trace.read_text().splitlines()
+    assert len(calls) > 1000
+    assert [line for line in calls if "connect(" in line] == []
+    assert [line for line in calls if '.env"' in line] == []

@@ -21,7 +21,13 @@ from tests.provider_server import Reply, make_completion, reply_json
 COHORT = "trial"
 
 
-def write_config(folder: Path, *, api_base: str = "", draft_text: str = "Connect {{ concepts[0].name }}.\n") -> None:
+def write_config(
+    folder: Path,
+    *,
+    api_base: str = "",
+    settings: str = "backoff_seconds = 0\n",
+    draft_text: str = "Connect {{ concepts[0].name }}.\n",
+) -> None:
     """Write a config of one concept: one draft, an essay by a model, an essay by copy, and their evaluations."""
     files = {
         "concepts.csv": "concept_id,name\ntide,Tide\n",
@@ -35,7 +41,7 @@ def write_config(folder: Path, *, api_base: str = "", draft_text: str = "Connect
         "templates/essay/told.txt": "Retell: {{ draft_block }}",
         "templates/evaluation/judge.txt": "Judge: {{ response }}\nSCORE: 7\n",
         "models.toml": (
-            '[server]\nmodel = "openai/loopback"\nmax_tokens = 50\nendpoint = "here"\n'
+            f'[server]\nmodel = "openai/loopback"\nmax_tokens = 50\nendpoint = "here"\n{settings}'
             f'api_base = "{api_base or "http://127.0.0.1:9/v1"}"\napi_key_env = "TRIAL_KEY"\n'
             '[echo]\nmodel = "echo/x"\nmax_tokens = 50\n'
         ),
@@ -289,7 +295,8 @@ def test_an_answer_that_cannot_be_parsed_is_kept_and_not_asked_for_again(workspa
     assert (diagnosis.status, diagnosis.reason) == (Status.PARSE_ERROR, caught.value.reason)
 
 
-def test_a_call_without_an_answer_is_a_gen_error_and_is_tried_again_next_time(workspace, provider):
+def test_a_call_without_an_answer_is_a_gen_error_and_is_tried_again_next_time(workspace, provider, tmp_path):
+    write_config(tmp_path / "config", api_base=provider.api_base, settings="retries = 0\n")
     provider.reply = lambda _: Reply(500, b'{"error": {"message": "out of order"}}')
     plan = plan_of(workspace, Stage.DRAFT)
 

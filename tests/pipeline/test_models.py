@@ -36,6 +36,10 @@ OTHER_KEYS = {
     "api_base": '"http://gpu-1:8000/v1"',
     "api_key_env": '"MY_KEY"',
     "timeout_seconds": "5",
+    "connect_seconds": "5",
+    "deadline_seconds": "50",
+    "retries": "2",
+    "backoff_seconds": "0.5",
     "context_tokens": "512",
     "threads": "2",
     "slots": "4",
@@ -48,7 +52,10 @@ MODEL_IDENTITY_FIELDS = {"model", "endpoint", "params"}
 MODEL_OTHER_FIELDS = {
     "model_id", "transport", "label", "description", "input_usd_per_million_tokens", "output_usd_per_million_tokens"
 }  # fmt: skip
-TRANSPORT_FIELDS = {"api_base", "api_key_env", "timeout_seconds", "context_tokens", "threads", "slots"}
+TRANSPORT_FIELDS = {
+    "api_base", "api_key_env", "timeout_seconds", "context_tokens", "threads", "slots",
+    "connect_seconds", "deadline_seconds", "retries", "backoff_seconds",
+}  # fmt: skip
 
 
 def load_changed_models(folder: Path, changes: Files) -> tuple[dict[str, Model], list[str]]:
@@ -176,7 +183,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         "reasoning_effort": "low",
         "extra_body": {"chat_template_kwargs": {"enable_thinking": False}},
     }
-    assert model.transport == Transport("http://gpu-1:8000/v1", "MY_KEY", 5, 512, 2, 4)
+    assert model.transport == Transport("http://gpu-1:8000/v1", "MY_KEY", 5, 512, 2, 4, 5, 50, 2, 0.5)
     assert (model.input_usd_per_million_tokens, model.output_usd_per_million_tokens) == (1.25, 10)
     assert (model.label, model.description) == ("Small", "The small one.")
 

@@ -551,3 +551,48 @@ def test_three_thousand_rows_take_less_than_two_seconds(experiment: Experiment) 
 
     assert len(experiment.rows) == 3100
     assert time.process_time() - start < 2
+
+
+# Which model answered
+
+
+def add_answered_draft(experiment: Experiment, model: str, reported: str | None, fingerprint: str | None) -> None:
+    doc_id = experiment.add_draft()
+    document = experiment.documents["draft", doc_id]
+    facts = {"model": model, "model_reported": reported, "system_fingerprint": fingerprint}
+    experiment.documents["draft", doc_id] = replace(document, metadata={**document.metadata, **facts})
+
+
+@pytest.mark.parametrize(
+    ("model", "answers", "sentences"),
+    [
+        ("openai/gpt-4o", [("gpt-4o", "fp_1")], []),
+        ("openai/gpt-4o", [("gpt-4o-2024-08-06", "fp_1")], []),
+        ("openai/gpt-4o", [(None, None)], []),
+        ("local/m", [("local/m", "w 1")], []),
+        ("openrouter/a/b", [("a/b", None)], []),
+        ("openai/gpt-4o", [("mini", None)], ["openai/gpt-4o was answered by another model: mini."]),
+        (
+            "openai/gpt-4o",
+            [("gpt-4o-1", None), ("gpt-4o-2", None)],
+            ["openai/gpt-4o was answered by 2 models: gpt-4o-1, gpt-4o-2."],
+        ),
+        (
+            "openai/gpt-4o",
+            [("gpt-4o", "fp_2"), ("gpt-4o", "fp_1")],
+            ["openai/gpt-4o changed between answers; its fingerprints: fp_1, fp_2."],
+        ),
+        ("openai/x", [("<script>", None)], ["openai/x was answered by another model: <script>."]),
+    ],
+)
+def test_a_model_that_was_answered_by_another_is_named(model, answers, sentences):
+    experiment = Experiment()
+    for reported, fingerprint in answers:
+        add_answered_draft(experiment, model, reported, fingerprint)
+
+    files = experiment.render()
+
+    summary, page = files["parsed.txt"].decode(), files["extras/report.html"].decode()
+    assert [line for line in summary.splitlines() if line.startswith(f"{model} ")] == sentences
+    assert ("Models that were not what was asked for" in page) == bool(sentences)
+    assert "<script>" not in page
