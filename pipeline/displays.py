@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
+from statistics import mean
 from typing import TextIO
 
+from pipeline.admissions import Meter
 from pipeline.building import Display
 from pipeline.planning import DocumentPlan
-from pipeline.printing import format_duration, make_visible
+from pipeline.printing import format_duration, format_usd, make_visible
 from store.documents import Document
 
 Key = tuple[str, str]  # stage and doc_id
@@ -17,7 +20,10 @@ Key = tuple[str, str]  # stage and doc_id
 class Tally:
     """How far a build is: documents, tokens, speed and time left."""
 
-    def __init__(self, missing: list[DocumentPlan]) -> None:
+    def __init__(self, missing: list[DocumentPlan], meter: Meter) -> None:
+        self.meter = meter
+        self._missing = Counter(str(plan.stage) for plan in missing)
+        self._cost_by_stage: dict[str, list[float]] = {}
         self.total = len(missing)
         self.completion_tokens = 0
         self._made: set[Key] = set()
@@ -40,6 +46,8 @@ class Tally:
         self._made.add((document.stage, document.doc_id))
         self._failed.discard((document.stage, document.doc_id))  # it was tried again
         self.completion_tokens += document.metadata["completion_tokens"] or 0
+        if (cost := document.metadata.get("cost_usd")) is not None:
+            self._cost_by_stage.setdefault(document.stage, []).append(cost)
 
     def add_failure(self, plan: DocumentPlan) -> None:
         self._failed.add((plan.stage, plan.doc_id))
@@ -57,10 +65,30 @@ class Tally:
             return "?"
         return format_duration((time.monotonic() - self.started) / self.done * (self.total - self.done))
 
+    def cost(self) -> str:
+        """Return what was spent and what the rest will cost: "$0.21, about $0.40 more"; "" where nothing is known."""
+        if not self.meter.usd:
+            return ""
+        rest = self._estimate_rest()
+        unknown = f" and {self.meter.unknown} unknown" if self.meter.unknown else ""
+        return f"{format_usd(self.meter.usd)}{unknown}" + ("" if rest is None else f", about {format_usd(rest)} more")
+
+    def _estimate_rest(self) -> float | None:
+        """Return the cost of what is to go, at the mean of each stage; None before each stage has been seen."""
+        rest = 0.0
+        for stage, count in self._missing.items():
+            left = count - self.count_done(stage)
+            costs = self._cost_by_stage.get(stage)
+            if left and not costs:
+                return None
+            rest += left * mean(costs) if costs else 0.0
+        return rest
+
     def describe(self) -> str:
         return (
             f"{self.made} made, {self.failed} failed, {self.total - self.done} to go, "
             f"{self.completion_tokens:,} tokens, {self.tokens_a_second:.0f} tokens/s, {self.time_left()} left"
+            + (f", {cost}" if (cost := self.cost()) else "")
         )
 
 
@@ -70,8 +98,8 @@ class PlainDisplay:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int) -> None:
-        self._tally = Tally(missing)
+    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int, meter: Meter) -> None:
+        self._tally = Tally(missing, meter)
         self._print(f"{cohort}: {len(missing)} documents to make, {present_count} are there.")
 
     def begin(self, plan: DocumentPlan) -> None:
@@ -85,12 +113,16 @@ class PlainDisplay:
         self._tally.add_failure(plan)
         self._print_document(plan, reason)
 
+    def say(self, line: str) -> None:
+        self._print(line)
+
     def stop(self) -> None:
         pass
 
     def _print_document(self, plan: DocumentPlan, result: str) -> None:
         tally = self._tally
         speed = f"{tally.tokens_a_second:.0f} tokens/s, {tally.time_left()} left"
+        speed += f", {cost}" if (cost := tally.cost()) else ""
         self._print(f"[{tally.done}/{tally.total}] {plan.stage} {plan.doc_id} {plan.task_id}: {result} ({speed})")
 
     def _print(self, line: str) -> None:
@@ -114,8 +146,8 @@ class RichDisplay:
             console=self._console,
         )
 
-    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int) -> None:
-        self._tally = Tally(missing)
+    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int, meter: Meter) -> None:
+        self._tally = Tally(missing, meter)
         self._console.print(f"[bold]{cohort}[/]: {len(missing)} documents to make, {present_count} are there.")
         counts: dict[str, int] = {}
         for plan in missing:
@@ -139,6 +171,9 @@ class RichDisplay:
         self._tally.add_failure(plan)
         self._progress.console.print(Text(f"{plan.stage} {plan.doc_id} {plan.task_id}: {reason}", style="red"))
         self._advance(plan)
+
+    def say(self, line: str) -> None:
+        self._progress.console.print(make_visible(line), markup=False)
 
     def stop(self) -> None:
         self._progress.stop()

@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 from pipeline.answers import Answer, Call, Transport, decide_status, failed_answer, interpret
 from pipeline.errors import GatewayError
 
-__all__ = ["Answer", "Call", "Transport", "ask", "decide_status", "interpret", "is_echo"]
+__all__ = ["Answer", "Call", "Transport", "ask", "decide_status", "interpret", "is_echo", "prepare"]
 
 ECHO_PREFIX = "echo/"
 
@@ -39,6 +41,13 @@ def ask(call: Call, transport: Transport, *, keep: Callable[[bytes], None]) -> A
 def is_echo(model: str) -> bool:
     """Does this model answer with its prompt?"""
     return model.startswith(ECHO_PREFIX)
+
+
+def prepare(model: str) -> None:
+    """Load now what asking the model needs, so that a later `ask` sends its request without delay."""
+    if not is_echo(model):
+        with contextlib.suppress(ImportError):  # `ask` says it
+            importlib.import_module("pipeline.litellm_client")
 
 
 def _check_encodable(call: Call) -> None:

@@ -24,11 +24,14 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline import gateway
+from pipeline.admissions import Admission
 from pipeline.errors import DocumentFailed, ParseError
 from pipeline.gateway import Answer, Call, Transport
 from pipeline.parsers import Parsed, parse_reply
 from pipeline.planning import DocumentPlan
+from pipeline.prices import Price
 from pipeline.prompts import RenderFailed, render_prompt
+from pipeline.spending import describe_cost
 from pipeline.stages import Mode, Stage, Status
 from store.calls import Attempt, call_id_of
 from store.data_root import DataRoot
@@ -53,6 +56,7 @@ class Maker:
     data: DataRoot
     run_id: str = field(default_factory=new_run_id)
     ask: Ask = gateway.ask
+    admission: Admission = field(default_factory=Admission)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     call_locks: NamedLocks = field(default_factory=NamedLocks)  # by call_id
 
@@ -94,7 +98,7 @@ def make_document(maker: Maker, plan: DocumentPlan, *, cohort: str) -> Document:
     if plan.mode is Mode.COPY:
         return _copy_parent(maker, plan, parent, cohort=cohort)
     prompt = _render(plan, parent)
-    attempt = obtain_answer(maker, plan, prompt)
+    attempt = obtain_answer(maker, plan, prompt, cohort=cohort)
     reading = parse_answer(plan, attempt)
     files = {PROMPT_FILE: prompt.encode(), RAW_FILE: reading.raw, PARSED_FILE: reading.parsed.text.encode()}
     _keep_template_texts(maker.data, plan)
@@ -188,15 +192,16 @@ def build_call(plan: DocumentPlan, prompt: str) -> Call:
     return Call(messages, plan.model.model, plan.model.endpoint, params, plan.replicate)
 
 
-def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str) -> Attempt:
+def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str, *, cohort: str) -> Attempt:
     """Return the attempt that answered the plan's call: the first good one of the ledger, or a new one.
 
-    Raises DocumentFailed if the answer is truncated (it is kept, and not asked for again) or did not come.
+    Raises DocumentFailed if the answer is truncated (it is kept, and not asked for again) or did not come;
+    BudgetReached if the call might cost more than is left.
     """
     call = build_call(plan, prompt)
     call_id = call_id_of(call.as_identity())
     with maker.call_locks.hold(call_id):
-        attempt = _find_paid_attempt(maker, call_id) or _ask_model(maker, plan, call, call_id)
+        attempt = _find_paid_attempt(maker, call_id) or _ask_model(maker, plan, call, call_id, cohort=cohort)
     if attempt.status != Status.OK:
         raise _failure(plan, Status(str(attempt.status)), reason_of(attempt))
     return attempt
@@ -214,7 +219,8 @@ def _salvage_attempts(maker: Maker, call_id: str) -> list[Attempt]:
     for attempt in maker.data.calls.list_attempts(call_id):
         answer = _interpret_unfinished(attempt)
         if answer is not None:
-            outcome = _describe_outcome(maker, answer, seconds=None)
+            price = Price.from_record(attempt.read_request().get("price"))
+            outcome = _describe_outcome(maker, answer, cost=describe_cost(answer, price), seconds=None)
             attempt = maker.data.calls.close_attempt(attempt, outcome)
         attempts.append(attempt)
     return attempts
@@ -227,18 +233,24 @@ def _interpret_unfinished(attempt: Attempt) -> Answer | None:
     return None if response is None else gateway.interpret(response)
 
 
-def _ask_model(maker: Maker, plan: DocumentPlan, call: Call, call_id: str) -> Attempt:
+def _ask_model(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, *, cohort: str) -> Attempt:
     """Ask once, keeping the request before and every byte of the answer as it comes."""
     transport: Transport = plan.model.transport if plan.model else Transport()
-    request = {**call.as_inputs(), "asked_at": _timestamp(maker), "run_id": maker.run_id, "pid": os.getpid()}
-    attempt = maker.data.calls.begin(call_id, request)
-    started = time.monotonic()
-    answer = maker.ask(call, transport, keep=attempt.keep)
-    attempt.seal()
-    return attempt.finish(_describe_outcome(maker, answer, seconds=round(time.monotonic() - started, 3)))
+    with maker.admission.admit(plan, call, cohort=cohort) as ticket:
+        request = {**call.as_inputs(), "asked_at": _timestamp(maker), "run_id": maker.run_id, "pid": os.getpid()}
+        attempt = maker.data.calls.begin(call_id, {**request, **ticket.as_record()})
+        started = time.monotonic()
+        answer = maker.ask(call, transport, keep=attempt.keep)
+        attempt.seal()
+        seconds = round(time.monotonic() - started, 3)
+        finished = attempt.finish(_describe_outcome(maker, answer, cost=ticket.describe_cost(answer), seconds=seconds))
+        ticket.settle(answer)
+    return finished
 
 
-def _describe_outcome(maker: Maker, answer: Answer, *, seconds: float | None) -> dict[str, Any]:
+def _describe_outcome(
+    maker: Maker, answer: Answer, *, cost: Mapping[str, Any], seconds: float | None
+) -> dict[str, Any]:
     return {
         "status": answer.status,
         "reason": answer.reason,
@@ -252,6 +264,7 @@ def _describe_outcome(maker: Maker, answer: Answer, *, seconds: float | None) ->
             "completion_tokens": answer.completion_tokens,
             "total_tokens": answer.total_tokens,
         },
+        "cost": cost,
         "model_reported": answer.model_reported,
         "system_fingerprint": answer.system_fingerprint,
         "http_status": answer.http_status,
@@ -343,6 +356,7 @@ def _describe_answer(plan: DocumentPlan, attempt: Attempt | None) -> dict[str, A
         "prompt_tokens": usage.get("prompt_tokens"),
         "completion_tokens": usage.get("completion_tokens"),
         "total_tokens": usage.get("total_tokens"),
+        "cost_usd": (outcome.get("cost") or {}).get("usd"),
         "max_tokens": plan.model.params["max_tokens"] if plan.model else None,
     }
 

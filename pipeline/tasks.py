@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import operator
 import os
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from typing import Any, ClassVar
 import luigi
 from luigi.cmdline_parser import CmdlineParser
 
+from pipeline.budgets import Caps
 from pipeline.errors import DocumentFailed, InputInvalid, PipelineError
 from pipeline.making import make_document
 from pipeline.planning import DocumentPlan
@@ -69,6 +71,12 @@ class daybook(luigi.Config):  # type: ignore[misc]  # noqa: N801  the class name
         default=DEFAULT_CONCURRENCY,
         description="Documents at work at the same time; --workers goes before it if it is 2 or more.",
     )
+    budget_usd = luigi.OptionalFloatParameter(
+        default=None, description="What the documents of a cohort may cost in all, in US dollars; default no cap."
+    )
+    budget_tokens = luigi.OptionalIntParameter(
+        default=None, description="What the documents of a cohort may take in all, in tokens; default no cap."
+    )
 
 
 def read_settings() -> daybook:
@@ -78,8 +86,22 @@ def read_settings() -> daybook:
     except ValueError as error:
         raise InputInvalid(
             f"[daybook] cannot be used: {error.__cause__ or error}. Expected as concurrency a whole number "
-            f"from 1 to {HIGHEST_CONCURRENCY}. Correct it in luigi.cfg or on the command line."
+            f"from 1 to {HIGHEST_CONCURRENCY}, as budget_usd dollars, as budget_tokens a whole number. "
+            "Correct it in luigi.cfg or on the command line."
         ) from error
+
+
+def read_caps() -> Caps:
+    """Return the budget of the settings. Raises InputInvalid for one that nothing can be made of."""
+    settings = read_settings()
+    for name in ("budget_usd", "budget_tokens"):
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InputInvalid(
+                f"[daybook] {name} is {value}. Expected a number above 0. "
+                "Correct it in luigi.cfg or on the command line."
+            )
+    return Caps(settings.budget_usd, settings.budget_tokens)
 
 
 def find_workspace() -> Workspace:
@@ -95,9 +117,11 @@ def find_workspace() -> Workspace:
 @functools.lru_cache(maxsize=1)
 def _find_workspace(_sources: tuple[str | None, ...], _command_line: Any) -> Workspace:
     settings = read_settings()
-    return _open_workspace(
+    workspace = _open_workspace(
         find_roots(_unless_from_file(settings, "data_root"), _unless_from_file(settings, "config_root"))
     )
+    workspace.set_budget(read_caps())
+    return workspace
 
 
 def _unless_from_file(settings: daybook, key: str) -> str | None:
