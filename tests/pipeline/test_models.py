@@ -104,7 +104,8 @@ def test_every_key_of_models_toml_is_classified(tmp_path: Path) -> None:
 
 def list_known_keys() -> set[str]:
     """Return every key that models.toml takes: those that the reader's own lists name."""
-    return {"model", "endpoint", *reader.PARAMETERS, *reader.TRANSPORT_KEYS, *reader.LIMIT_KEYS, *reader.PRICE_KEYS, *reader.PEOPLE_KEYS}
+    transport = {*reader.TRANSPORT_KEYS, *reader.LIMIT_KEYS}
+    return {"model", "endpoint", *reader.PARAMETERS, *transport, *reader.PRICE_KEYS, *reader.PEOPLE_KEYS}
 
 
 def test_the_identity_holds_the_model_string_the_endpoint_and_the_parameters_that_are_set(tmp_path: Path) -> None:
