@@ -13,7 +13,9 @@ turn is ever lost. The state file is replaced whole. After a restart of the mach
 Requests are spread evenly, one every 60 / (0.97 R) seconds, instead of R at once and then none: many providers
 count shorter windows than a minute. What counts is when a request arrives, and this module knows only when it
 leaves. R + 1 requests leave within no less than 60 / 0.97 seconds less LATENESS_SECONDS, which is 61.3: any 60
-seconds at the server hold at most R, as long as no request is 1.3 seconds longer on its way than another.
+seconds at the server hold at most R, as long as no request is 1.3 seconds longer on its way than another. The first
+request of a process may be: clients and connections are made for it. So the others of the process wait until it was
+answered, for WARM_UP_SECONDS at most.
 
 Tokens are summed by the second. A request counts with what it may take until its answer tells what it took. A
 request that alone exceeds the limit is let through when nothing else was sent for a minute.
@@ -43,6 +45,7 @@ USED_SHARE = 0.97  # of the requests; the rest is the room for requests that tak
 LATENESS_SECONDS = 0.5  # a request that left late is made up for by the next ones, up to here
 TOKEN_WINDOW = 61  # seconds; the same room for tokens
 LONGEST_SLEEP = 0.25  # seconds; an answer may give tokens back, and then the wait is shorter
+WARM_UP_SECONDS = 10.0  # more than a first request was seen to take on its way on a busy machine
 PLACE_POLL = 0.05  # seconds between looks for a place that another process has left
 
 
@@ -71,21 +74,33 @@ class Limiter:
         self._minute = minute
         self._gates: dict[str, _Gate] = {}
         self._guard = threading.Lock()
+        self._first = threading.Lock()  # held by the first request of this process, and never given back
+        self._is_warm = threading.Event()
 
     @contextmanager
     def admit(self, server: str, limits: Limits, *, tokens: int) -> Iterator[Passage]:
         """Wait until the server may be asked, for at most so many tokens; the block asks, and then settles."""
         gate = self._get_gate(server)
         place = None
+        is_first = self._let_first_go_ahead() if limits.requests_per_minute else False
         try:
             with gate.turn, hold_machine_lock(gate.folder / "turn"):
                 place = gate.wait_for_place(limits.concurrency) if limits.concurrency else None
                 second = gate.wait_for_window(limits, tokens) if limits.has_window else 0
             yield Passage(gate, second, tokens, counts_tokens=limits.tokens_per_minute is not None)
         finally:
+            if is_first:
+                self._is_warm.set()
             if place:
                 place.release()
                 gate.place_is_free.set()
+
+    def _let_first_go_ahead(self) -> bool:
+        """Return whether this is the first request of the process; wait for that one if not."""
+        is_first = self._first.acquire(blocking=False)
+        if not is_first:
+            self._is_warm.wait(timeout=WARM_UP_SECONDS)
+        return is_first
 
     def _get_gate(self, server: str) -> _Gate:
         with self._guard:

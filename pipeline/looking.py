@@ -15,7 +15,7 @@ from pipeline.diagnosis import diagnose
 from pipeline.errors import InputInvalid, UnknownName
 from pipeline.estimates import Estimate, add_up, estimate_stages
 from pipeline.making import build_call, read_parent, render
-from pipeline.planning import DocumentPlan
+from pipeline.planning import DocumentPlan, RowOutcome
 from pipeline.prompts import RenderFailed
 from pipeline.report_document import REPORT_PAGE, identify_report
 from pipeline.stages import MADE_STAGES, Stage, Status
@@ -86,9 +86,21 @@ def _describe_cohort(workspace: Workspace, name: str) -> Json:
         "cohort": name,
         "complete": all(outcome.status == Status.OK for outcome in outcomes),
         "stages": {str(stage): _describe_counts(counts[stage]) for stage in counts},
+        "cost_usd": _sum_costs(workspace, outcomes),
         "failures": list(failures.values()),
         "report": {"doc_id": report_id, "page": str(page)} if has_report else None,
     }
+
+
+def _sum_costs(workspace: Workspace, outcomes: list[RowOutcome]) -> float | None:
+    """Return what the answers behind a cohort's documents cost, each once; None if that of one is not known."""
+    costs: dict[str, float | None] = {}
+    for stage, doc_id in {(row.plan.stage, row.plan.doc_id) for row in outcomes if row.status == Status.OK}:
+        metadata = workspace.data.documents.read(stage, doc_id).metadata
+        if metadata.get("call_id"):
+            costs[metadata["call_id"]] = metadata.get("cost_usd")
+    known = [cost for cost in costs.values() if cost is not None]
+    return round(sum(known), 9) if len(known) == len(costs) else None
 
 
 def _describe_counts(counts: dict[str, int]) -> dict[str, int]:

@@ -120,7 +120,8 @@ def format_status(status: Json) -> str:
         words = [word for word in next(iter(cohort["stages"].values()), {}) if word != "documents"]
         used = [word for word in words if word == "ok" or any(c[word] for c in cohort["stages"].values())]
         rows = [[stage, *(f"{c[word]:,}" for word in ["documents", *used])] for stage, c in cohort["stages"].items()]
-        lines.append(f"{cohort['cohort']}: {'complete' if cohort['complete'] else 'not complete'}")
+        cost = f", {format_usd(cohort['cost_usd'])}" if cohort["cost_usd"] else ""
+        lines.append(f"{cohort['cohort']}: {'complete' if cohort['complete'] else 'not complete'}{cost}")
         lines += ["  " + line for line in format_columns([["stage", "documents", *used], *rows])]
         lines += [
             f"  {f['status']}: {f['stage']} {f['doc_id']} {f['task_id']}: {f['reason']}" for f in cohort["failures"]
