@@ -174,3 +174,24 @@ def test_without_limits_nothing_is_written(tmp_path):
     ask_once(Limiter(tmp_path), Limits())
 
     assert list(tmp_path.glob("*/*/state*")) == []
+
+
+def test_the_first_request_of_a_process_goes_ahead_of_its_others(tmp_path):
+    """It takes longest on its way, and those behind it would arrive together with it."""
+    limiter, limits = Limiter(tmp_path), Limits(requests_per_minute=6000)
+    order: list[str] = []
+
+    def ask() -> None:
+        with limiter.admit(SERVER, limits, tokens=1):
+            order.append("later")
+
+    with limiter.admit(SERVER, limits, tokens=1):
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        threads[0].join(timeout=0.5)  # time for a mistake to show
+        order.append("first")
+    for thread in threads:
+        thread.join()
+
+    assert order == ["first", *["later"] * 4]
