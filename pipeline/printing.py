@@ -82,6 +82,8 @@ def _describe_budget(budget: Json | None) -> list[str]:
 def _describe_cost_range(estimate: Json) -> str:
     if estimate["cost_usd"] is None:
         return f"cost unknown: no price for {', '.join(estimate['unpriced_models'])}"
+    if estimate["cost_usd"]["high"] == 0:
+        return "at no cost"
     low, expected, high = (format_usd(estimate["cost_usd"][key]) for key in ("low", "expected", "high"))
     return f"about {expected} (from {low} to {high})"
 
@@ -111,7 +113,7 @@ def format_plan(plan: Json) -> str:
     if not plan["total"]["calls"]:
         return "\n".join([*lines, "No call is needed."])
     note = "Tokens are estimated; at most: what max_tokens allows of completion tokens."
-    return "\n".join([*lines, note, f"Cost: {_describe_cost_range(plan['total'])}."])
+    return "\n".join([*lines, note, f"{format_count(plan['total']['calls'], 'call')}, {_describe_cost_range(plan['total'])}."])
 
 
 def format_status(status: Json) -> str:

@@ -228,7 +228,7 @@ def test_a_plan_shows_what_it_will_cost_and_learns_from_what_was_made(tmp_path):
     assert before["cost_usd"]["low"] == pytest.approx(10 * 6 * INPUT_USD / 1e6)
     assert after["cost_usd"]["low"] == after["cost_usd"]["expected"] == pytest.approx(4 * ECHO_USD)
     assert after["cost_usd"]["high"] == pytest.approx(4 * (4 * INPUT_USD + 20 * OUTPUT_USD) / 1e6)
-    assert "Cost: about $0.048" in run(tmp_path, "daybook", "plan", "one").stdout
+    assert "4 calls, about $0.048" in run(tmp_path, "daybook", "plan", "one").stdout
 
 
 def test_a_plan_without_prices_says_which_is_missing(tmp_path):
