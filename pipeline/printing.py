@@ -113,7 +113,9 @@ def format_plan(plan: Json) -> str:
     if not plan["total"]["calls"]:
         return "\n".join([*lines, "No call is needed."])
     note = "Tokens are estimated; at most: what max_tokens allows of completion tokens."
-    return "\n".join([*lines, note, f"{format_count(plan['total']['calls'], 'call')}, {_describe_cost_range(plan['total'])}."])
+    return "\n".join(
+        [*lines, note, f"{format_count(plan['total']['calls'], 'call')}, {_describe_cost_range(plan['total'])}."]
+    )
 
 
 def format_status(status: Json) -> str:
