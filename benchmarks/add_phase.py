@@ -7,9 +7,11 @@ import os
 import sys
 from pathlib import Path
 
+from pipeline.admissions import Meter
 from pipeline.building import build_cohort
 from pipeline.planning import DocumentPlan
 from pipeline.settings import Roots
+from pipeline.tasks import Made
 
 
 class StopAtFirst:
@@ -18,14 +20,15 @@ class StopAtFirst:
     def __init__(self) -> None:
         self.missing = 0
 
-    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int) -> None:  # noqa: ARG002
+    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int, meter: Meter) -> None:  # noqa: ARG002
         self.missing = len(missing)
 
     def begin(self, plan: DocumentPlan) -> None:  # noqa: ARG002
         print(json.dumps({"missing": self.missing}), flush=True)
         os._exit(0)
 
-    def made(self, plan: DocumentPlan, completion_tokens: int) -> None: ...
+    def made(self, plan: DocumentPlan, made: Made) -> None: ...
+    def say(self, line: str) -> None: ...
     def failed(self, plan: DocumentPlan, reason: str) -> None: ...
     def stop(self) -> None: ...
 

@@ -21,24 +21,31 @@ from typing import Any, Protocol
 
 import luigi
 
-from pipeline.errors import DocumentFailed
+from pipeline.admissions import Meter
+from pipeline.budgets import Caps
+from pipeline.errors import BudgetReached, DocumentFailed
+from pipeline.estimates import add_up, estimate_stages
 from pipeline.making import Ask, parse_retry
 from pipeline.planning import DocumentPlan
+from pipeline.prices import PriceUnknown, find_price
 from pipeline.report_document import REPORT_PAGE, make_report
 from pipeline.scheduler_client import RPCError, SchedulerClient, SchedulerUnreachable, check_url
 from pipeline.settings import Roots
 from pipeline.stages import Stage, Status
-from pipeline.tasks import TASKS, Cohort, DocumentTask, find_workspace, make_factory
+from pipeline.tasks import TASKS, Cohort, DocumentTask, Made, find_workspace, make_factory, read_caps
 from pipeline.workspace import Workspace
+
+NO_CAPS = Caps()
 
 
 class Display(Protocol):
     """Where a build shows how far it is."""
 
-    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int) -> None: ...
+    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int, meter: Meter) -> None: ...
     def begin(self, plan: DocumentPlan) -> None: ...
-    def made(self, plan: DocumentPlan, completion_tokens: int) -> None: ...
+    def made(self, plan: DocumentPlan, made: Made) -> None: ...
     def failed(self, plan: DocumentPlan, reason: str) -> None: ...
+    def say(self, line: str) -> None: ...
     def stop(self) -> None: ...
 
 
@@ -52,12 +59,15 @@ class BuildResult:
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cost_usd: float | None = 0.0  # of this run; None if an attempt's is not known
     seconds: float = 0.0
     failures: list[dict[str, str]] = field(default_factory=list)
     missing: int = 0
     report_doc_id: str = ""
     report_page: str = ""
     errors: list[str] = field(default_factory=list)
+    is_budget_reached: bool = False
+    budget: dict[str, Any] | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -73,9 +83,11 @@ class BuildResult:
             "calls": self.calls,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
+            "cost_usd": self.cost_usd,
             "seconds": round(self.seconds, 3),
             "failures": self.failures,
             "errors": self.errors,
+            "budget": self.budget,
             "report": {"doc_id": self.report_doc_id, "page": self.report_page} if self.report_doc_id else None,
         }
 
@@ -100,10 +112,11 @@ def build_cohort(
     allow_missing: bool,
     display: Display,
     concurrency: int | None = None,
+    caps: Caps = NO_CAPS,
     retry: str = "",
     scheduler_url: str | None = None,
 ) -> BuildResult:
-    """Make what is missing of a cohort, and its report; `concurrency` documents at a time.
+    """Make what is missing of a cohort, and its report; `concurrency` documents at a time, within `caps`.
 
     `retry` names the final statuses whose calls are asked again: "gen_error,truncated". `scheduler_url` names a
     central scheduler; without it one in this process is used.
@@ -113,6 +126,7 @@ def build_cohort(
     """
     _configure_luigi(str(roots.data), str(roots.config))
     workspace = find_workspace()
+    workspace.set_budget(caps or read_caps())
     ask = _CountingAsk(workspace.maker.ask)
     workspace.maker = replace(workspace.maker, ask=ask, retry=parse_retry(retry) or workspace.maker.retry)
     workspace.write_tables(cohort)
@@ -121,12 +135,14 @@ def build_cohort(
     result = BuildResult(cohort, present=sum(map(len, plan.documents.values())) - len(missing))
     started = time.monotonic()
     if missing:
-        display.start(cohort, missing, result.present)
+        _open_budget(workspace, cohort, missing)
+        display.start(cohort, missing, result.present, workspace.maker.admission.meter)
         try:
             with _follow_tasks(result, display):
                 _run_luigi(Cohort(name=cohort, allow_missing=allow_missing), concurrency, scheduler_url)
         finally:
             display.stop()
+            _close_budget(workspace, result)
     result.seconds, result.calls = time.monotonic() - started, ask.calls
     _finish(workspace, result)
     return result
@@ -149,9 +165,42 @@ def _run_luigi(cohort: Cohort, concurrency: int | None, scheduler_url: str | Non
         raise SchedulerUnreachable(scheduler_url or "", error.sub_exception or error) from error
 
 
+def _open_budget(workspace: Workspace, cohort: str, missing: list[DocumentPlan]) -> None:
+    """Read what is spent, before anything is. Raises PriceUnknown, BudgetBusy."""
+    budgets = workspace.maker.admission.budgets
+    if budgets is None:
+        return
+    if budgets.caps.usd is not None:
+        for model in {plan.model_id: plan.model for plan in missing if plan.model}.values():
+            if find_price(model) is None:
+                raise PriceUnknown(model)
+    budgets.get(cohort)
+
+
+def _close_budget(workspace: Workspace, result: BuildResult) -> None:
+    """Note what was spent, and let other processes keep the budget."""
+    meter, budgets = workspace.maker.admission.meter, workspace.maker.admission.budgets
+    result.cost_usd = None if meter.unknown else round(meter.usd, 9)
+    if budgets is None:
+        return
+    budget = budgets.get(result.cohort)
+    result.is_budget_reached = budget.is_reached
+    result.budget = {
+        "usd": budgets.caps.usd,
+        "tokens": budgets.caps.tokens,
+        "spent_usd": None if budgets.caps.usd is None else round(budget.spent.usd or 0.0, 9),
+        "spent_tokens": budget.spent.tokens,
+        "reached": budget.is_reached,
+    }
+    budgets.close()
+
+
 def _finish(workspace: Workspace, result: BuildResult) -> None:
     """Look what is there now, and make the report of it."""
-    result.missing = len(workspace.find_missing(result.cohort))
+    missing = workspace.find_missing(result.cohort)
+    result.missing = len(missing)
+    if result.budget is not None:
+        result.budget["left"] = add_up(estimate_stages(workspace, missing).values()).as_json()
     if result.missing:
         seen = set()
         for outcome in workspace.list_outcomes(result.cohort):
@@ -188,11 +237,16 @@ def _follow_tasks(result: BuildResult, display: Display) -> Iterator[None]:
         result.made[str(plan.stage)] = result.made.get(str(plan.stage), 0) + 1
         result.prompt_tokens += task.made.prompt_tokens
         result.completion_tokens += task.made.completion_tokens
-        return display.made(plan, task.made.completion_tokens)
+        return display.made(plan, task.made)
 
     def on_failure(task: DocumentTask, error: BaseException) -> None:
         if isinstance(error, DocumentFailed):
             return display.failed(task.find_plan(), f"{error.status}: {error.reason}")
+        if isinstance(error, BudgetReached):
+            if not result.is_budget_reached:
+                display.say(str(error))
+            result.is_budget_reached = True
+            return None
         result.errors.append(str(error))
         return display.failed(task.find_plan(), str(error))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from store.errors import StoreError
 
 EXIT_OK, EXIT_ERROR = 0, 1
 EXIT_INCOMPLETE = 30  # as [retcode] task_failed in luigi.cfg
+EXIT_BUDGET = 31  # as 30, because the budget is reached
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXITS_AFTER_SIGNAL = (EXIT_INTERRUPTED, 143)  # 143: SIGTERM
 
@@ -59,8 +61,9 @@ def _make_parser() -> argparse.ArgumentParser:
         "the config folder likewise.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    adds = (_add_build, _add_scheduler, _add_plan, _add_status, _add_show, _add_lineage, _add_explain)
-    for add in (*adds, _add_parse, _add_adopt):
+    making = (_add_build, _add_scheduler, _add_plan)
+    looking = (_add_status, _add_show, _add_lineage, _add_explain, _add_usage)
+    for add in (*making, *looking, _add_parse, _add_adopt):
         add(commands)
     return parser
 
@@ -109,6 +112,18 @@ def _add_build(commands: Any) -> None:
         help="documents at work at the same time; default: concurrency in luigi.cfg, else 16",
     )
     parser.add_argument(
+        "--budget-usd",
+        type=_read_usd,
+        metavar="X",
+        help="what the cohort's documents may cost in all, earlier runs included, in US dollars",
+    )
+    parser.add_argument(
+        "--budget-tokens",
+        type=_read_tokens,
+        metavar="N",
+        help="the same in tokens, of prompts and answers together",
+    )
+    parser.add_argument(
         "--retry",
         default="",
         metavar="STATUS",
@@ -126,7 +141,24 @@ def _read_concurrency(text: str) -> int:
     return int(text)
 
 
+def _read_usd(text: str) -> float:
+    try:
+        usd = float(text)
+    except ValueError:
+        usd = math.nan
+    if not 0 < usd < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no budget. Expected dollars above 0, such as 2.50.")
+    return usd
+
+
+def _read_tokens(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no budget. Expected a whole number of tokens, at least 1.")
+    return int(text)
+
+
 def _build(arguments: argparse.Namespace) -> int:
+    from pipeline.budgets import Caps
     from pipeline.building import build_cohort  # brings Luigi with it
     from pipeline.displays import choose_display
 
@@ -135,6 +167,7 @@ def _build(arguments: argparse.Namespace) -> int:
         arguments.cohort,
         allow_missing=arguments.allow_missing,
         concurrency=arguments.concurrency,
+        caps=Caps(arguments.budget_usd, arguments.budget_tokens),
         retry=arguments.retry,
         scheduler_url=arguments.scheduler,
         display=choose_display(quiet=arguments.json),
@@ -142,6 +175,8 @@ def _build(arguments: argparse.Namespace) -> int:
     _print(arguments, result.as_json(), printing.format_build)
     if result.errors:
         return EXIT_ERROR
+    if result.is_budget_reached and not result.is_complete:
+        return EXIT_BUDGET
     return EXIT_OK if result.is_complete or arguments.allow_missing else EXIT_INCOMPLETE
 
 
@@ -255,6 +290,22 @@ def _explain(arguments: argparse.Namespace) -> int:
 
     difference = explain_difference(_open_workspace(arguments), arguments.a, arguments.b)
     _print(arguments, difference, printing.format_difference)
+    return EXIT_OK
+
+
+def _add_usage(commands: Any) -> None:
+    from pipeline.usage import GROUPINGS
+
+    parser = _add_command(commands, "usage", _usage, "show what was asked of models, what it cost, and what was saved")
+    parser.add_argument("--by", choices=GROUPINGS, default="model", help="what a line stands for; default model")
+
+
+def _usage(arguments: argparse.Namespace) -> int:
+    from pipeline.usage import describe_usage
+    from store.data_root import DataRoot
+
+    usage = describe_usage(DataRoot(_roots(arguments).data), arguments.by)
+    _print(arguments, usage, printing.format_usage)
     return EXIT_OK
 
 

@@ -7,17 +7,36 @@ import time
 from collections import Counter
 from typing import TextIO
 
+from pipeline.admissions import Meter
 from pipeline.building import Display
 from pipeline.planning import DocumentPlan
-from pipeline.printing import format_duration, make_visible
+from pipeline.printing import format_duration, format_usd, make_visible
+from pipeline.tasks import Made
 
 Key = tuple[str, str]  # stage and doc_id
+
+
+class Costs:
+    """The number and sum of some costs."""
+
+    def __init__(self) -> None:
+        self.count, self.usd = 0, 0.0
+
+    def add(self, usd: float) -> None:
+        self.count, self.usd = self.count + 1, self.usd + usd
+
+    @property
+    def mean(self) -> float:
+        return self.usd / self.count
 
 
 class Tally:
     """How far a build is: documents, tokens, speed and time left."""
 
-    def __init__(self, missing: list[DocumentPlan]) -> None:
+    def __init__(self, missing: list[DocumentPlan], meter: Meter) -> None:
+        self.meter = meter
+        self._missing = Counter(str(plan.stage) for plan in missing)
+        self._cost_by_stage: dict[str, Costs] = {}
         self.total = len(missing)
         self.completion_tokens = 0
         self._made: set[Key] = set()
@@ -37,13 +56,15 @@ class Tally:
     def done(self) -> int:
         return self.made + self.failed
 
-    def add(self, plan: DocumentPlan, completion_tokens: int) -> None:
+    def add(self, plan: DocumentPlan, made: Made) -> None:
         if (plan.stage, plan.doc_id) in self._failed:  # it was tried again
             self._failed.remove((plan.stage, plan.doc_id))
         else:
             self._done_by_stage[plan.stage] += 1
         self._made.add((plan.stage, plan.doc_id))
-        self.completion_tokens += completion_tokens
+        self.completion_tokens += made.completion_tokens
+        if made.cost_usd is not None:
+            self._cost_by_stage.setdefault(plan.stage, Costs()).add(made.cost_usd)
 
     def add_failure(self, plan: DocumentPlan) -> None:
         if (plan.stage, plan.doc_id) not in self._failed:
@@ -63,10 +84,30 @@ class Tally:
             return "?"
         return format_duration((time.monotonic() - self.started) / self.done * (self.total - self.done))
 
+    def cost(self) -> str:
+        """Return what was spent and what the rest will cost: "$0.21, about $0.40 more"; "" where nothing is known."""
+        if not self.meter.usd:
+            return ""
+        rest = self._estimate_rest()
+        unknown = f" and {self.meter.unknown} unknown" if self.meter.unknown else ""
+        return f"{format_usd(self.meter.usd)}{unknown}" + ("" if rest is None else f", about {format_usd(rest)} more")
+
+    def _estimate_rest(self) -> float | None:
+        """Return the cost of what is to go, at the mean of each stage; None before each stage has been seen."""
+        rest = 0.0
+        for stage, count in self._missing.items():
+            left = count - self.count_done(stage)
+            costs = self._cost_by_stage.get(stage)
+            if left and not costs:
+                return None
+            rest += left * costs.mean if costs else 0.0
+        return rest
+
     def describe(self) -> str:
         return (
             f"{self.made} made, {self.failed} failed, {self.total - self.done} to go, "
             f"{self.completion_tokens:,} tokens, {self.tokens_a_second:.0f} tokens/s, {self.time_left()} left"
+            + (f", {cost}" if (cost := self.cost()) else "")
         )
 
 
@@ -76,20 +117,23 @@ class PlainDisplay:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int) -> None:
-        self._tally = Tally(missing)
+    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int, meter: Meter) -> None:
+        self._tally = Tally(missing, meter)
         self._print(f"{cohort}: {len(missing)} documents to make, {present_count} are there.")
 
     def begin(self, plan: DocumentPlan) -> None:
         pass
 
-    def made(self, plan: DocumentPlan, completion_tokens: int) -> None:
-        self._tally.add(plan, completion_tokens)
+    def made(self, plan: DocumentPlan, made: Made) -> None:
+        self._tally.add(plan, made)
         self._print_document(plan, "ok")
 
     def failed(self, plan: DocumentPlan, reason: str) -> None:
         self._tally.add_failure(plan)
         self._print_document(plan, reason)
+
+    def say(self, line: str) -> None:
+        self._print(line)
 
     def stop(self) -> None:
         pass
@@ -97,6 +141,7 @@ class PlainDisplay:
     def _print_document(self, plan: DocumentPlan, result: str) -> None:
         tally = self._tally
         speed = f"{tally.tokens_a_second:.0f} tokens/s, {tally.time_left()} left"
+        speed += f", {cost}" if (cost := tally.cost()) else ""
         self._print(f"[{tally.done}/{tally.total}] {plan.stage} {plan.doc_id} {plan.task_id}: {result} ({speed})")
 
     def _print(self, line: str) -> None:
@@ -120,8 +165,8 @@ class RichDisplay:
             console=self._console,
         )
 
-    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int) -> None:
-        self._tally = Tally(missing)
+    def start(self, cohort: str, missing: list[DocumentPlan], present_count: int, meter: Meter) -> None:
+        self._tally = Tally(missing, meter)
         self._console.print(f"[bold]{cohort}[/]: {len(missing)} documents to make, {present_count} are there.")
         counts: dict[str, int] = {}
         for plan in missing:
@@ -135,8 +180,8 @@ class RichDisplay:
         self._at_work[plan.stage].add(plan.task_id)
         self._show_work(plan)
 
-    def made(self, plan: DocumentPlan, completion_tokens: int) -> None:
-        self._tally.add(plan, completion_tokens)
+    def made(self, plan: DocumentPlan, made: Made) -> None:
+        self._tally.add(plan, made)
         self._advance(plan)
 
     def failed(self, plan: DocumentPlan, reason: str) -> None:
@@ -145,6 +190,9 @@ class RichDisplay:
         self._tally.add_failure(plan)
         self._progress.console.print(Text(f"{plan.stage} {plan.doc_id} {plan.task_id}: {reason}", style="red"))
         self._advance(plan)
+
+    def say(self, line: str) -> None:
+        self._progress.console.print(make_visible(line), markup=False)
 
     def stop(self) -> None:
         self._progress.stop()

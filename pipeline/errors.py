@@ -8,6 +8,7 @@ PipelineError
 ├── ParseError           a reply came, but had not the expected form
 ├── DocumentFailed       a document could not be made; carries its status and reason
 ├── GatewayError         a model gave no usable answer
+├── BudgetReached        the next call might exceed what its cohort may cost
 └── InputInvalid         a value on the command line or in a file to adopt is not usable
 """
 
@@ -55,6 +56,17 @@ class GatewayError(PipelineError):
     def __init__(self, reason: str, detail: str, *, http_status: int | None = None) -> None:
         self.reason, self.detail, self.http_status = reason, detail, http_status
         super().__init__(f"{reason}: {detail}")
+
+
+class BudgetReached(PipelineError):
+    """The next call might exceed what its cohort may cost; it was not made."""
+
+    def __init__(self, cohort: str, *, cap: str, spent: str) -> None:
+        self.cohort, self.cap, self.spent = cohort, cap, spent
+        super().__init__(
+            f"The budget of cohort {cohort!r}, {cap}, has no room for the next call: {spent} are spent or may have "
+            "been. Raise the budget to go on."
+        )
 
 
 class UnknownName(PipelineError):

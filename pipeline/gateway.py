@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +28,7 @@ from pipeline.answers import (
 )
 from pipeline.errors import GatewayError
 
-__all__ = ["Answer", "Call", "Transport", "ask", "decide_status", "interpret", "is_echo", "read_again"]
+__all__ = ["Answer", "Call", "Transport", "ask", "decide_status", "interpret", "is_echo", "prepare", "read_again"]
 
 ECHO_PREFIX = "echo/"
 
@@ -62,6 +64,13 @@ def read_again(call: Call, response: bytes) -> Answer | None:
 def is_echo(model: str) -> bool:
     """Does this model answer with its prompt?"""
     return model.startswith(ECHO_PREFIX)
+
+
+def prepare(model: str) -> None:
+    """Load now what asking the model needs, so that a later `ask` sends its request without delay."""
+    if not is_echo(model):
+        with contextlib.suppress(ImportError):  # `ask` says it
+            importlib.import_module("pipeline.litellm_client")
 
 
 def _check_encodable(call: Call) -> None:

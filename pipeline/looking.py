@@ -6,17 +6,19 @@ Every function returns plain JSON; the command line prints it as it is or as tex
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline.diagnosis import diagnose
 from pipeline.errors import InputInvalid, UnknownName
+from pipeline.estimates import Estimate, add_up, estimate_stages
 from pipeline.making import build_call, read_parent, render
-from pipeline.planning import DocumentPlan
+from pipeline.planning import DocumentPlan, RowOutcome
 from pipeline.prompts import RenderFailed
 from pipeline.report_document import REPORT_PAGE, identify_report
-from pipeline.stages import MADE_STAGES, Mode, Stage, Status
+from pipeline.stages import MADE_STAGES, Stage, Status
 from pipeline.task_tables import read_task_table, table_path
 from pipeline.workspace import MISSING, Workspace, count_statuses
 from store.calls import call_id_of
@@ -24,7 +26,6 @@ from store.documents import Document
 from store.errors import StoreError, TextMissing
 
 PREFIX_CHARACTERS = set("0123456789abcdefghijklmnopqrstuvwxyz")
-CHARACTERS_PER_TOKEN = 4  # of English prose, for estimates only; the usual rule of thumb of model providers
 
 Json = dict[str, Any]
 
@@ -33,68 +34,22 @@ Json = dict[str, Any]
 
 
 def describe_plan(workspace: Workspace, cohort: str) -> Json:
-    """Return what a cohort asks for and what it takes: documents, calls and tokens a stage.
-
-    `prompt_tokens` is an estimate: a quarter of the characters, with max_tokens for an answer that does
-    not exist yet. `completion_tokens` is the most that can be asked for.
-    """
+    """Return what a cohort asks for and what it takes: documents, calls, tokens and dollars a stage; see estimates."""
     plan = workspace.plan(cohort)
     missing = workspace.find_missing(cohort)
-    missing_doc_ids = {document.doc_id for document in missing}
+    missing_counts = Counter(document.stage for document in missing)
+    estimates = estimate_stages(workspace, missing)
     stages = {}
     for stage, documents in plan.documents.items():
-        waiting = [document for document in missing if document.stage is stage]
-        calls = prompt_tokens = completion_tokens = 0
-        for document in waiting:
-            need = None
-            if document.mode is Mode.LLM:
-                has_parent = document.parent_doc_id not in missing_doc_ids
-                need = _estimate_call(workspace, document, has_parent=has_parent)
-            if need is not None:
-                calls += 1
-                prompt_tokens += need.prompt_tokens
-                completion_tokens += need.completion_tokens
         stages[str(stage)] = {
             "rows": len(plan.rows[stage]),
             "documents": len(documents),
-            "present": len(documents) - len(waiting),
-            "missing": len(waiting),
-            "calls": calls,
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
+            "present": len(documents) - missing_counts[stage],
+            "missing": missing_counts[stage],
+            **estimates.get(str(stage), Estimate()).as_json(),
         }
-    return {"cohort": cohort, "stages": stages, "report": workspace.report_id(cohort)}
-
-
-class CallEstimate(NamedTuple):
-    """About how many tokens a call will send, and the most it can bring back."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-
-def _estimate_call(workspace: Workspace, plan: DocumentPlan, *, has_parent: bool) -> CallEstimate | None:
-    """Return what a missing document's call takes; None if its answer is in the ledger already."""
-    assert plan.model is not None
-    completion_tokens = int(plan.model.params["max_tokens"])
-    if not has_parent:
-        return CallEstimate(_guess_prompt_tokens(plan), completion_tokens)
-    try:
-        prompt = render(plan, read_parent(workspace.data, plan))
-    except (StoreError, RenderFailed):
-        return CallEstimate(_guess_prompt_tokens(plan), completion_tokens)
-    if workspace.data.calls.find_answer(call_id_of(build_call(plan, prompt).as_identity())):
-        return None
-    return CallEstimate(len(prompt) // CHARACTERS_PER_TOKEN, completion_tokens)
-
-
-def _guess_prompt_tokens(plan: DocumentPlan) -> int:
-    template_length = sum(len(text) for text in plan.template.texts.values()) if plan.template else 0
-    parent = plan.parent
-    while parent is not None and parent.model is None:
-        parent = parent.parent
-    parent_tokens = int(parent.model.params["max_tokens"]) if parent is not None and parent.model else 0
-    return template_length // CHARACTERS_PER_TOKEN + parent_tokens
+    total = add_up(estimates.values()).as_json()
+    return {"cohort": cohort, "stages": stages, "total": total, "report": workspace.report_id(cohort)}
 
 
 # Status
@@ -131,9 +86,21 @@ def _describe_cohort(workspace: Workspace, name: str) -> Json:
         "cohort": name,
         "complete": all(outcome.status == Status.OK for outcome in outcomes),
         "stages": {str(stage): _describe_counts(counts[stage]) for stage in counts},
+        "cost_usd": _sum_costs(workspace, outcomes),
         "failures": list(failures.values()),
         "report": {"doc_id": report_id, "page": str(page)} if has_report else None,
     }
+
+
+def _sum_costs(workspace: Workspace, outcomes: list[RowOutcome]) -> float | None:
+    """Return what the answers behind a cohort's documents cost, each once; None if that of one is not known."""
+    costs: dict[str, float | None] = {}
+    for stage, doc_id in {(row.plan.stage, row.plan.doc_id) for row in outcomes if row.status == Status.OK}:
+        metadata = workspace.data.documents.read(stage, doc_id).metadata
+        if metadata.get("call_id"):
+            costs[metadata["call_id"]] = metadata.get("cost_usd")
+    known = [cost for cost in costs.values() if cost is not None]
+    return round(sum(known), 9) if len(known) == len(costs) else None
 
 
 def _describe_counts(counts: dict[str, int]) -> dict[str, int]:

@@ -27,12 +27,15 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline import gateway
+from pipeline.admissions import Admission
 from pipeline.errors import DocumentFailed, InputInvalid, ParseError
 from pipeline.gateway import Answer, Call, Transport
 from pipeline.parsers import Parsed, parse_reply
 from pipeline.planning import DocumentPlan
+from pipeline.prices import Price
 from pipeline.prompts import RenderFailed, render_prompt
 from pipeline.retries import DOWN_REASONS, Again, Breaker, Breakers, Tries, classify, read_retry_after
+from pipeline.spending import describe_cost
 from pipeline.stages import Mode, Stage, Status
 from store.calls import Attempt, call_id_of
 from store.data_root import DataRoot
@@ -75,6 +78,7 @@ class Maker:
     data: DataRoot
     run_id: str = field(default_factory=new_run_id)
     ask: Ask = gateway.ask
+    admission: Admission = field(default_factory=Admission)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     breakers: Breakers = field(default_factory=Breakers)
     retry: frozenset[Status] = frozenset()
@@ -118,7 +122,7 @@ def make_document(maker: Maker, plan: DocumentPlan, *, cohort: str) -> Document:
     if plan.mode is Mode.COPY:
         return _copy_parent(maker, plan, parent, cohort=cohort)
     prompt = _render(plan, parent)
-    attempt = obtain_answer(maker, plan, prompt)
+    attempt = obtain_answer(maker, plan, prompt, cohort=cohort)
     reading = parse_answer(plan, attempt)
     files = {PROMPT_FILE: prompt.encode(), RAW_FILE: reading.raw, PARSED_FILE: reading.parsed.text.encode()}
     _keep_template_texts(maker.data, plan)
@@ -212,10 +216,11 @@ def build_call(plan: DocumentPlan, prompt: str) -> Call:
     return Call(messages, plan.model.model, plan.model.endpoint, params, plan.replicate)
 
 
-def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str) -> Attempt:
+def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str, *, cohort: str) -> Attempt:
     """Return the attempt that answered the plan's call: the first good one of the ledger, or a new one.
 
-    Raises DocumentFailed if the answer is truncated (it is kept, and not asked for again) or did not come.
+    Raises DocumentFailed if the answer is truncated (it is kept, and not asked for again) or did not come;
+    BudgetReached if the call might cost more than is left.
     """
     call = build_call(plan, prompt)
     call_id = call_id_of(call.as_identity())
@@ -223,7 +228,9 @@ def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str) -> Attempt:
     if attempt is None:
         with maker.data.calls.hold(call_id):  # an attempt without an outcome is nobody's now: its process died
             attempts = _salvage_attempts(maker, call, call_id)
-            attempt = find_settled(attempts, maker.retry, run_id=maker.run_id) or _ask_model(maker, plan, call, call_id)
+            attempt = find_settled(attempts, maker.retry, run_id=maker.run_id) or _ask_model(
+                maker, plan, call, call_id, cohort=cohort
+            )
     if attempt.status != Status.OK:
         raise _failure(plan, Status(str(attempt.status)), reason_of(attempt))
     return attempt
@@ -269,7 +276,8 @@ def _salvage_attempts(maker: Maker, call: Call, call_id: str) -> list[Attempt]:
     for attempt in maker.data.calls.list_attempts(call_id):
         answer = _read_unfinished(call, attempt)
         if answer is not None:
-            outcome = _describe_outcome(maker, answer, seconds=None)
+            price = Price.from_record(attempt.read_request().get("price"))
+            outcome = _describe_outcome(maker, answer, cost=describe_cost(answer, price), seconds=None)
             attempt = maker.data.calls.close_attempt(attempt, outcome)
         attempts.append(attempt)
     return attempts
@@ -282,7 +290,7 @@ def _read_unfinished(call: Call, attempt: Attempt) -> Answer | None:
     return None if response is None else gateway.read_again(call, response)
 
 
-def _ask_model(maker: Maker, plan: DocumentPlan, call: Call, call_id: str) -> Attempt:
+def _ask_model(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, *, cohort: str) -> Attempt:
     """Ask until there is an answer, a failure that does not pass, or no try or time left; return the last attempt.
 
     Raises DocumentFailed if the call was not asked at all: the provider is down, or the run is to end.
@@ -294,7 +302,7 @@ def _ask_model(maker: Maker, plan: DocumentPlan, call: Call, call_id: str) -> At
         if maker.stopping.is_set():
             breaker.leave(is_down=None)
             break
-        attempt = _try_once(maker, call, call_id, transport, breaker)
+        attempt = _try_once(maker, plan, call, call_id, breaker, cohort=cohort)
         seconds = tries.find_wait(classify_attempt(attempt), _find_retry_after(maker, attempt))
         if seconds is None:
             return attempt
@@ -316,27 +324,34 @@ def _find_retry_after(maker: Maker, attempt: Attempt) -> float | None:
     return read_retry_after(headers, maker.clock())
 
 
-def _try_once(maker: Maker, call: Call, call_id: str, transport: Transport, breaker: Breaker) -> Attempt:
+def _try_once(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, breaker: Breaker, *, cohort: str) -> Attempt:
     is_down = None
     try:
-        attempt = _make_attempt(maker, call, call_id, transport)
+        attempt = _make_attempt(maker, plan, call, call_id, cohort=cohort)
         is_down = (attempt.outcome or {}).get("reason") in DOWN_REASONS
         return attempt
     finally:
         breaker.leave(is_down=is_down)
 
 
-def _make_attempt(maker: Maker, call: Call, call_id: str, transport: Transport) -> Attempt:
+def _make_attempt(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, *, cohort: str) -> Attempt:
     """Ask once, keeping the request before and every byte of the answer as it comes."""
-    request = {**call.as_inputs(), "asked_at": _timestamp(maker), "run_id": maker.run_id, "pid": os.getpid()}
-    attempt = maker.data.calls.begin(call_id, request)
-    started = time.monotonic()
-    answer = maker.ask(call, transport, keep=attempt.keep)
-    attempt.seal()
-    return attempt.finish(_describe_outcome(maker, answer, seconds=round(time.monotonic() - started, 3)))
+    transport: Transport = plan.model.transport if plan.model else Transport()
+    with maker.admission.admit(plan, call, cohort=cohort) as ticket:
+        request = {**call.as_inputs(), "asked_at": _timestamp(maker), "run_id": maker.run_id, "pid": os.getpid()}
+        attempt = maker.data.calls.begin(call_id, {**request, **ticket.as_record()})
+        started = time.monotonic()
+        answer = maker.ask(call, transport, keep=attempt.keep)
+        attempt.seal()
+        seconds = round(time.monotonic() - started, 3)
+        finished = attempt.finish(_describe_outcome(maker, answer, cost=ticket.describe_cost(answer), seconds=seconds))
+        ticket.settle(answer)
+    return finished
 
 
-def _describe_outcome(maker: Maker, answer: Answer, *, seconds: float | None) -> dict[str, Any]:
+def _describe_outcome(
+    maker: Maker, answer: Answer, *, cost: Mapping[str, Any], seconds: float | None
+) -> dict[str, Any]:
     return {
         "status": answer.status,
         "reason": answer.reason,
@@ -350,6 +365,7 @@ def _describe_outcome(maker: Maker, answer: Answer, *, seconds: float | None) ->
             "completion_tokens": answer.completion_tokens,
             "total_tokens": answer.total_tokens,
         },
+        "cost": cost,
         "model_reported": answer.model_reported,
         "system_fingerprint": answer.system_fingerprint,
         "http_status": answer.http_status,
@@ -445,6 +461,7 @@ def _describe_answer(plan: DocumentPlan, attempt: Attempt | None) -> dict[str, A
         "prompt_tokens": usage.get("prompt_tokens"),
         "completion_tokens": usage.get("completion_tokens"),
         "total_tokens": usage.get("total_tokens"),
+        "cost_usd": (outcome.get("cost") or {}).get("usd"),
         "max_tokens": plan.model.params["max_tokens"] if plan.model else None,
     }
 

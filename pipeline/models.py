@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline.errors import Problem
 from pipeline.gateway import Transport
+from pipeline.limits import Limits
 from pipeline.toml_file import Table, TomlFile, check_config_id
 from store.errors import ValueNotEncodable
 from store.identity import Encoded, encode_canonically, encode_once
@@ -33,12 +34,13 @@ PARAMETERS = ("max_tokens", *NUMBER_PARAMETERS, *INTEGER_PARAMETERS, *OTHER_PARA
 
 # How the model is reached; none of it can change what it writes.
 TRANSPORT_KEYS = tuple(field.name for field in fields(Transport))
+LIMIT_KEYS = tuple(field.name for field in fields(Limits))
 PRICE_KEYS = ("input_usd_per_million_tokens", "output_usd_per_million_tokens")
 PEOPLE_KEYS = ("label", "description")
 VARIABLE_FORM = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # The fields of Model that are no part of an identity. A test fails for a field that is in neither list.
-NOT_IDENTITY = frozenset({"model_id", "transport", "label", "description", *PRICE_KEYS})
+NOT_IDENTITY = frozenset({"model_id", "transport", "limits", "label", "description", *PRICE_KEYS})
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Model:
     endpoint: str | None
     params: Mapping[str, Any]
     transport: Transport
+    limits: Limits
     label: str
     description: str
     input_usd_per_million_tokens: float | None
@@ -80,7 +83,7 @@ def load_models(config_root: Path, problems: list[Problem]) -> dict[str, Model]:
 
 
 def _read_model(model_id: str, table: Table) -> Model:
-    table.check_keys(("model", "endpoint", *PARAMETERS, *TRANSPORT_KEYS, *PRICE_KEYS, *PEOPLE_KEYS))
+    table.check_keys(("model", "endpoint", *PARAMETERS, *TRANSPORT_KEYS, *LIMIT_KEYS, *PRICE_KEYS, *PEOPLE_KEYS))
     model = table.text("model", required=True)
     _check_model_string(model, table)
     endpoint = table.text("endpoint") or None
@@ -92,6 +95,7 @@ def _read_model(model_id: str, table: Table) -> Model:
         endpoint,
         _read_params(table),
         _read_transport(table),
+        Limits(**{key: table.integer(key, low=1, default=1) for key in LIMIT_KEYS if key in table.data}),
         label=table.text("label", default=model_id),
         description=table.text("description"),
         input_usd_per_million_tokens=table.number(PRICE_KEYS[0], low=0),

@@ -51,6 +51,11 @@ def format_scheduler(started: Json) -> str:
     return f"Dashboard: {url}    Builds: daybook build COHORT --scheduler {url}    No password; stop with Ctrl-C."
 
 
+def format_usd(usd: float) -> str:
+    """12.5 -> "$12.50", 0.00213 -> "$0.0021", 0 -> "$0.00" """
+    return f"${usd:,.2f}" if usd == 0 or usd >= 1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.1e}"
+
+
 def format_build(result: Json) -> str:
     lines = [_describe_build(result)]
     failures = result["failures"]
@@ -61,9 +66,31 @@ def format_build(result: Json) -> str:
     if len(failures) > SHOWN_FAILURES:
         lines.append(f"  and {len(failures) - SHOWN_FAILURES} more: daybook status {result['cohort']}")
     lines += [f"  {error}" for error in result["errors"]]
+    lines += _describe_budget(result["budget"])
     if result["report"]:
         lines.append(f"report: {result['report']['page']}")
     return "\n".join(lines)
+
+
+def _describe_budget(budget: Json | None) -> list[str]:
+    if budget is None:
+        return []
+    pairs = [("usd", format_usd), ("tokens", lambda tokens: f"{tokens:,} tokens")]
+    spent = [f"{show(budget[f'spent_{key}'])} of {show(budget[key])}" for key, show in pairs if budget[key] is not None]
+    lines = [f"budget{' reached' if budget['reached'] else ''}: {' and '.join(spent)} spent"]
+    if budget["left"]["calls"]:
+        cost = _describe_cost_range(budget["left"])
+        lines.append(f"left to make: {format_count(budget['left']['calls'], 'call')}, {cost}")
+    return lines
+
+
+def _describe_cost_range(estimate: Json) -> str:
+    if estimate["cost_usd"] is None:
+        return f"cost unknown: no price for {', '.join(estimate['unpriced_models'])}"
+    if estimate["cost_usd"]["high"] == 0:
+        return "at no cost"
+    low, expected, high = (format_usd(estimate["cost_usd"][key]) for key in ("low", "expected", "high"))
+    return f"about {expected} (from {low} to {high})"
 
 
 def _describe_build(result: Json) -> str:
@@ -75,19 +102,25 @@ def _describe_build(result: Json) -> str:
     if result["calls"]:
         tokens = result["completion_tokens"]
         parts.append(f"{tokens:,} tokens, {tokens / max(result['seconds'], 1e-3):.0f} tokens/s")
+        parts += [format_usd(result["cost_usd"])] if result["cost_usd"] else []
+        parts += ["cost not known in full"] if result["cost_usd"] is None else []
     parts.append(format_duration(result["seconds"]))
     end = f"; {format_count(missing, 'document')} missing:" if missing else "."
     return f"{cohort}: {', '.join(parts)}{end}"
 
 
 def format_plan(plan: Json) -> str:
-    header = ["stage", "documents", "present", "missing", "calls", "prompt tokens", "completion tokens"]
-    keys = ["documents", "present", "missing", "calls", "prompt_tokens", "completion_tokens"]
+    header = ["stage", "documents", "present", "missing", "calls", "prompt tokens", "completion tokens", "at most"]
+    keys = ["documents", "present", "missing", "calls", "prompt_tokens", "expected_completion_tokens"]
+    keys.append("completion_tokens")
     rows = [[stage, *(f"{counts[key]:,}" for key in keys)] for stage, counts in plan["stages"].items()]
     lines = [f"Cohort {plan['cohort']}; its report will be {plan['report']}.", *format_columns([header, *rows])]
-    calls = sum(counts["calls"] for counts in plan["stages"].values())
-    note = "Prompt tokens are estimated, completion tokens are the most that max_tokens allows."
-    return "\n".join([*lines, note if calls else "No call is needed."])
+    if not plan["total"]["calls"]:
+        return "\n".join([*lines, "No call is needed."])
+    note = "Tokens are estimated; at most: what max_tokens allows of completion tokens."
+    return "\n".join(
+        [*lines, note, f"{format_count(plan['total']['calls'], 'call')}, {_describe_cost_range(plan['total'])}."]
+    )
 
 
 def format_status(status: Json) -> str:
@@ -96,7 +129,8 @@ def format_status(status: Json) -> str:
         words = [word for word in next(iter(cohort["stages"].values()), {}) if word != "documents"]
         used = [word for word in words if word == "ok" or any(c[word] for c in cohort["stages"].values())]
         rows = [[stage, *(f"{c[word]:,}" for word in ["documents", *used])] for stage, c in cohort["stages"].items()]
-        lines.append(f"{cohort['cohort']}: {'complete' if cohort['complete'] else 'not complete'}")
+        cost = f", {format_usd(cohort['cost_usd'])}" if cohort["cost_usd"] else ""
+        lines.append(f"{cohort['cohort']}: {'complete' if cohort['complete'] else 'not complete'}{cost}")
         lines += ["  " + line for line in format_columns([["stage", "documents", *used], *rows])]
         lines += [
             f"  {f['status']}: {f['stage']} {f['doc_id']} {f['task_id']}: {f['reason']}" for f in cohort["failures"]
@@ -127,6 +161,7 @@ def _describe_making(metadata: Json) -> list[str]:
         ("template", metadata.get("template_id")),
         ("score", _describe_score(metadata.get("score"))),
         ("tokens", _describe_tokens(metadata)),
+        ("cost", "" if metadata.get("cost_usd") is None else format_usd(metadata["cost_usd"])),
         ("parents", ", ".join(f"{parent['stage']} {parent['doc_id']}" for parent in metadata["parents"][:4])),
         ("made", f"{metadata['created_at']} for cohort {metadata['cohort']}"),
     ]
@@ -140,6 +175,28 @@ def _describe_score(score: Json | None) -> str:
 def _describe_tokens(metadata: Json) -> str:
     prompt, completion = metadata.get("prompt_tokens"), metadata.get("completion_tokens")
     return "" if completion is None else f"{prompt:,} prompt, {completion:,} completion"
+
+
+def format_usage(usage: Json) -> str:
+    header = [usage["by"], "calls", "attempts", "prompt tokens", "completion tokens", "cost"]
+    header += ["failed attempts", "their cost", "reused", "saved"]
+    rows = [_describe_usage(name, counts) for name, counts in [*usage["groups"].items(), ("all", usage["total"])]]
+    lines = format_columns([header, *rows])
+    if unknown := usage["total"]["unknown_costs"]:
+        lines.append(f"The cost of {format_count(unknown, 'attempt')} is not known; it is not in the sums.")
+    return "\n".join(lines)
+
+
+def _describe_usage(name: str, counts: Json) -> list[str]:
+    numbers = [f"{counts[key]:,}" for key in ("calls", "attempts", "prompt_tokens", "completion_tokens")]
+    cost = _describe_sum(counts["cost_usd"], counts["unknown_costs"])
+    failed = _describe_sum(counts["failed_cost_usd"], counts["failed_unknown_costs"])
+    saved = _describe_sum(counts["saved_usd"], counts["saved_unknown_costs"])
+    return [name, *numbers, cost, f"{counts['failed_attempts']:,}", failed, f"{counts['reused']:,}", saved]
+
+
+def _describe_sum(usd: float, unknown: int) -> str:
+    return f"{format_usd(usd)} + ?" if unknown else format_usd(usd)
 
 
 def format_lineage(node: Json) -> str:

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.printing import format_usd
 from pipeline.rankings import Heatmap, Maker, RankedDocument, Ranking, draw_heatmap, rank_documents
 from pipeline.report_contents import (
     MISSING,
@@ -146,6 +147,18 @@ def count_tokens(documents: Sequence[ReportedDocument]) -> int:
     return sum(tokens_by_call.values())
 
 
+def describe_cost(documents: Sequence[ReportedDocument]) -> str:
+    """Return what the calls behind documents cost, each call once: "$0.21", "$0.21 + unknown"; "" if it is nothing."""
+    costs = {
+        document.metadata["call_id"]: document.metadata.get("cost_usd")
+        for document in documents
+        if document.metadata.get("call_id")
+    }
+    known = sum(cost for cost in costs.values() if cost is not None)
+    unknown = " + unknown" if None in costs.values() else ""
+    return f"{format_usd(known)}{unknown}" if known else ""
+
+
 def group_problems(documents: DocumentSet) -> list[Problem]:
     """Return why documents are not there: by status, then the most frequent reason first."""
     groups: dict[tuple[str, str], list[tuple[ReportedDocument, str]]] = {}
@@ -254,6 +267,7 @@ def render_page(report: Report) -> bytes:
         documents=report.documents,
         stages=summarize_stages(report.documents),
         tokens=count_tokens(report.documents.documents),
+        cost=describe_cost(report.documents.documents),
         statuses=_list_statuses(report.documents),
         problems=group_problems(report.documents),
         drifts=find_drifts(report.documents),
@@ -433,7 +447,8 @@ def describe_progress(report: Report) -> str:
     made = f"{report.made_count:,} of {count_things(len(documents), 'document')} made"
     scored = count_things(report.count_scored(report.target_stage), report.target_stage)
     judges = count_things(len(report.judges), "judge")
-    return f"{made}; {scored} scored by {judges}; {count_things(count_tokens(documents), 'token')}"
+    cost = f", {spent}" if (spent := describe_cost(documents)) else ""
+    return f"{made}; {scored} scored by {judges}; {count_things(count_tokens(documents), 'token')}{cost}"
 
 
 def _summarize_stage_line(summary: StageSummary) -> str:

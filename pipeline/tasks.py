@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import html
+import math
 import operator
 import os
 import threading
@@ -31,6 +32,7 @@ import luigi
 from luigi.cmdline_parser import CmdlineParser
 from luigi.parameter import ParameterVisibility
 
+from pipeline.budgets import Caps
 from pipeline.errors import DocumentFailed, InputInvalid, PipelineError
 from pipeline.making import make_document, parse_retry
 from pipeline.planning import DocumentPlan
@@ -78,6 +80,12 @@ class daybook(luigi.Config):  # type: ignore[misc]  # noqa: N801  the class name
     retry = luigi.Parameter(
         default="", description="Final statuses that are tried again: gen_error, truncated, or both with a comma."
     )
+    budget_usd = luigi.OptionalFloatParameter(
+        default=None, description="What the documents of a cohort may cost in all, in US dollars; default no cap."
+    )
+    budget_tokens = luigi.OptionalIntParameter(
+        default=None, description="What the documents of a cohort may take in all, in tokens; default no cap."
+    )
 
 
 def read_settings() -> daybook:
@@ -87,8 +95,22 @@ def read_settings() -> daybook:
     except ValueError as error:
         raise InputInvalid(
             f"[daybook] cannot be used: {error.__cause__ or error}. Expected as concurrency a whole number "
-            f"from 1 to {HIGHEST_CONCURRENCY}. Correct it in luigi.cfg or on the command line."
+            f"from 1 to {HIGHEST_CONCURRENCY}, as budget_usd dollars, as budget_tokens a whole number. "
+            "Correct it in luigi.cfg or on the command line."
         ) from error
+
+
+def read_caps() -> Caps:
+    """Return the budget of the settings. Raises InputInvalid for one that nothing can be made of."""
+    settings = read_settings()
+    for name in ("budget_usd", "budget_tokens"):
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InputInvalid(
+                f"[daybook] {name} is {value}. Expected a number above 0. "
+                "Correct it in luigi.cfg or on the command line."
+            )
+    return Caps(settings.budget_usd, settings.budget_tokens)
 
 
 def find_workspace() -> Workspace:
@@ -107,6 +129,7 @@ def _find_workspace(_sources: tuple[str | None, ...], _command_line: Any) -> Wor
     workspace = _open_workspace(
         find_roots(_unless_from_file(settings, "data_root"), _unless_from_file(settings, "config_root"))
     )
+    workspace.set_budget(read_caps())
     if retry := parse_retry(str(settings.retry)):
         workspace.maker = replace(workspace.maker, retry=retry)
     return workspace
@@ -157,6 +180,13 @@ class Made(NamedTuple):
 
     prompt_tokens: int
     completion_tokens: int
+    cost_usd: float | None  # None: nobody knows
+
+    @classmethod
+    def of(cls, document: Document) -> Made:
+        metadata = document.metadata
+        tokens = metadata["prompt_tokens"] or 0, metadata["completion_tokens"] or 0
+        return cls(*tokens, metadata.get("cost_usd"))
 
 
 class DocumentTask(luigi.Task):  # type: ignore[misc]
@@ -230,7 +260,7 @@ class DocumentTask(luigi.Task):  # type: ignore[misc]
             if not self.allow_missing:
                 raise
         else:
-            self.made = Made(document.metadata["prompt_tokens"] or 0, document.metadata["completion_tokens"] or 0)
+            self.made = Made.of(document)
             self._tell(describe_making(document))
 
     def _tell(self, message: str) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
+from pipeline.admissions import open_admission
+from pipeline.budgets import Budgets, Caps
 from pipeline.completeness import (
     CLOCK_TICK_NS,
     CompletionRecord,
@@ -44,7 +47,7 @@ class Workspace:
     def __init__(self, roots: Roots) -> None:
         self.roots = roots
         self.data = DataRoot(roots.data)
-        self.maker = Maker(self.data)
+        self.maker = Maker(self.data, admission=open_admission(self.data))
         self._plans: dict[str, CohortPlan] = {}
         self._configuration_stamp = Stamp("", 0), 0  # before the configuration was read, and when that was, in ns
         self._checked: dict[str, defaultdict[str, dict[str, int]]] = {}
@@ -60,6 +63,13 @@ class Workspace:
         if cohort not in self._plans:
             self._plans[cohort] = plan_cohort(self.configuration.get_cohort(cohort))
         return self._plans[cohort]
+
+    def set_budget(self, caps: Caps) -> None:
+        """Let the documents of each cohort cost so much in all, and begin to count what is spent anew."""
+        if self.maker.admission.budgets:
+            self.maker.admission.budgets.close()
+        budgets = Budgets(self.data, caps, self.plan) if caps else None
+        self.maker = replace(self.maker, admission=open_admission(self.data, budgets))
 
     def write_tables(self, cohort: str) -> None:
         """Write a cohort's task tables, once in this process: before anything of it runs."""

@@ -301,6 +301,9 @@ def test_plan_writes_the_tables_before_anything_runs_and_tells_what_it_takes(fol
         "calls": 6,
         "prompt_tokens": 0,
         "completion_tokens": 6 * 4096,
+        "expected_completion_tokens": 6 * 4096,
+        "cost_usd": {"low": 0.0, "expected": 0.0, "high": 0.0},
+        "unpriced_models": [],
     }
     assert plan["stages"]["draft"]["prompt_tokens"] > 300
     tables = sorted(path.name for path in (folder / "data" / "tasks" / COHORT).iterdir())

@@ -45,12 +45,16 @@ OTHER_KEYS = {
     "slots": "4",
     "input_usd_per_million_tokens": "1.25",
     "output_usd_per_million_tokens": "10",
+    "requests_per_minute": "60",
+    "tokens_per_minute": "100000",
+    "concurrency": "8",
     "label": '"Small"',
     "description": '"The small one."',
 }
 MODEL_IDENTITY_FIELDS = {"model", "endpoint", "params"}
 MODEL_OTHER_FIELDS = {
-    "model_id", "transport", "label", "description", "input_usd_per_million_tokens", "output_usd_per_million_tokens"
+    "model_id", "transport", "limits", "label", "description",
+    "input_usd_per_million_tokens", "output_usd_per_million_tokens",
 }  # fmt: skip
 TRANSPORT_FIELDS = {
     "api_base", "api_key_env", "timeout_seconds", "context_tokens", "threads", "slots",
@@ -107,7 +111,8 @@ def test_every_key_of_models_toml_is_classified(tmp_path: Path) -> None:
 
 def list_known_keys() -> set[str]:
     """Return every key that models.toml takes: those that the reader's own lists name."""
-    return {"model", "endpoint", *reader.PARAMETERS, *reader.TRANSPORT_KEYS, *reader.PRICE_KEYS, *reader.PEOPLE_KEYS}
+    transport = {*reader.TRANSPORT_KEYS, *reader.LIMIT_KEYS}
+    return {"model", "endpoint", *reader.PARAMETERS, *transport, *reader.PRICE_KEYS, *reader.PEOPLE_KEYS}
 
 
 def test_the_identity_holds_the_model_string_the_endpoint_and_the_parameters_that_are_set(tmp_path: Path) -> None:
