@@ -12,6 +12,7 @@ For each document, in the order of the stages of one item after the other:
     3. the attempt's other files as in ATTEMPT_STEPS
     4. the document's files in a staged folder, each flushed, metadata.json last; the staged folder flushed;
        renamed; the stage's folder flushed
+    5. one record appended to the journal for the attempt and one for the document, each flushed
 
 Each file's bytes are hashed once with BLAKE3. Not here, because no promise needs it: planning, rendering, JSON,
 parsing, checking what is there, the scheduler, the task tables and the report.
@@ -37,6 +38,7 @@ FIRST_FILE = "request.json"  # with it, the names of the folders above become du
 LAST_FILE = "metadata.json"
 ID_LENGTH = 16
 NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+RECORD_BYTES = 400  # of the journal, about
 
 
 class Sample(NamedTuple):
@@ -54,6 +56,7 @@ class Floor:
         self.data, self.staging = str(data), str(data / ".tmp")
         for folder in (data / ".tmp", data / "calls", *(data / "docs" / stage for stage in STAGES)):
             folder.mkdir(parents=True)
+        self.journal = os.open(data / "journal", NEW_FILE | os.O_APPEND, 0o444)
 
     def make_chain(self, item: Path, samples: list[Sample]) -> None:
         source = str(item)
@@ -65,7 +68,14 @@ class Floor:
         digest = blake3(_read(source) + sample.stage.encode()).hexdigest()
         if sample.attempt:
             self.write_attempt(digest, sample.attempt)
-        return os.path.join(self.write_document(digest[:ID_LENGTH], sample), "parsed.txt")
+            self.append_record(digest)
+        folder = self.write_document(digest[:ID_LENGTH], sample)
+        self.append_record(digest)
+        return os.path.join(folder, "parsed.txt")
+
+    def append_record(self, digest: str) -> None:
+        os.write(self.journal, _stamp(b" " * RECORD_BYTES, digest))
+        os.fsync(self.journal)
 
     def write_attempt(self, digest: str, files: dict[str, bytes]) -> None:
         shard = f"{self.data}/calls/{digest[:2]}"

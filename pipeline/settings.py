@@ -7,7 +7,7 @@ A folder is taken from the first of these that names one:
     3. luigi.cfg, section [daybook]  data_root, config_root      (./luigi.cfg, or what LUIGI_CONFIG_PATH names)
     4. ./data and ./config
 
-None of them is part of an id.
+None of them is part of an id. What is to stay free on the disk is found likewise: reserve_mb, reserve_inodes.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import InputInvalid
+from store.preflight import Reserve
 
 SECTION = "daybook"
 HIGHEST_CONCURRENCY = 4096  # documents at work at the same time; each takes a thread
 DEFAULT_FOLDERS = {"data_root": "data", "config_root": "config"}
+DEFAULT_RESERVE = {"reserve_mb": "100", "reserve_inodes": "2000"}  # megabytes of 10**6; a document takes 11 inodes
 
 
 class Roots(NamedTuple):
@@ -39,6 +41,20 @@ def find_roots(data_root: str | None = None, config_root: str | None = None) -> 
 
 def _find_folder(key: str, named: str | None) -> Path:
     return Path(named or os.environ.get(f"DAYBOOK_{key.upper()}") or _read_luigi_cfg(key) or DEFAULT_FOLDERS[key])
+
+
+def find_reserve() -> Reserve:
+    """Return what is to stay free on the store's filesystem. Raises InputInvalid."""
+    return Reserve(_find_count("reserve_mb") * 1_000_000, _find_count("reserve_inodes"))
+
+
+def _find_count(key: str) -> int:
+    text = os.environ.get(f"DAYBOOK_{key.upper()}") or _read_luigi_cfg(key) or DEFAULT_RESERVE[key]
+    if not text.isdecimal():
+        raise InputInvalid(
+            f"{key} is {text!r}. Expected a whole number, 0 for none, in luigi.cfg, section [{SECTION}]."
+        )
+    return int(text)
 
 
 def _read_luigi_cfg(key: str) -> str | None:

@@ -26,7 +26,7 @@ from pipeline.diagnosis import diagnose
 from pipeline.errors import PlanStale, UnknownName
 from pipeline.making import Maker
 from pipeline.planning import CohortPlan, DocumentPlan, RowOutcome, plan_cohort, plan_report
-from pipeline.settings import Roots
+from pipeline.settings import Roots, find_reserve
 from pipeline.stages import Stage, Status
 from pipeline.task_tables import find_cohorts_of, table_path, write_task_tables
 from store.data_root import DataRoot
@@ -46,7 +46,7 @@ class Workspace:
 
     def __init__(self, roots: Roots) -> None:
         self.roots = roots
-        self.data = DataRoot(roots.data)
+        self.data = DataRoot(roots.data, reserve=find_reserve())
         self.maker = Maker(self.data, admission=open_admission(self.data))
         self._plans: dict[str, CohortPlan] = {}
         self._configuration_stamp = Stamp("", 0), 0  # before the configuration was read, and when that was, in ns

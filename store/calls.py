@@ -36,7 +36,9 @@ from store.durable import (
 from store.errors import CallInvalid
 from store.files import lock_folder, read_file
 from store.identity import ID_FORM, check_id, hash_bytes, id_of, new_hasher
+from store.journal import Event, Journal
 from store.named_locks import NamedLocks
+from store.preflight import Preflight
 
 CALL_SCHEMA = 1
 RECORD_TYPE = "call"
@@ -85,9 +87,9 @@ class Attempt:
 class OpenAttempt:
     """An attempt under way: its request is on disk; the answer's bytes are appended as they come."""
 
-    def __init__(self, attempt: Attempt, *, temporary_folder: Path) -> None:
+    def __init__(self, attempt: Attempt, ledger: CallLedger, *, request_blake3: str) -> None:
         self.call_id, self.number, self.folder = attempt.call_id, attempt.number, attempt.folder
-        self._attempt, self._temporary_folder = attempt, temporary_folder
+        self._attempt, self._ledger, self._request_blake3 = attempt, ledger, request_blake3
         self._file: NewFile | None = None
         self._hasher = new_hasher()
 
@@ -107,27 +109,29 @@ class OpenAttempt:
         """Record what became of the attempt, after sealing its bytes."""
         self.seal()
         response = None if self._file is None else _Response(self._file.size_bytes, self._hasher.hexdigest())
-        return _write_outcome(self._attempt, outcome, response, self._temporary_folder)
+        return self._ledger._write_outcome(self._attempt, outcome, response, request_blake3=self._request_blake3)
 
 
 class CallLedger:
     """The folder data/calls."""
 
-    def __init__(self, root: Path, *, temporary_folder: Path) -> None:
+    def __init__(self, root: Path, *, temporary_folder: Path, journal: Journal, preflight: Preflight) -> None:
         self.root = root
-        self._temporary_folder = temporary_folder
+        self._temporary_folder, self._journal, self._preflight = temporary_folder, journal, preflight
         self._locks = NamedLocks()
 
     def begin(self, call_id: str, request: Mapping[str, Any]) -> OpenAttempt:
         """Start a new attempt: its request is durable when this returns.
 
-        Raises WriteFailed if the store cannot be written, before anything has been paid for.
+        Raises NoRoom, StoreNotUsable or WriteFailed if the store cannot be written, before anything has been paid for.
         """
+        self._preflight.check()
         call_folder = self._make_call_folder(call_id)
         folder, number = make_numbered_folder(call_folder, max(self._numbers(call_id), default=0) + 1)
         record = {"schema": CALL_SCHEMA, "call_id": call_id, "attempt": number, **request}
-        write_in_new_folder(folder, "request.json", encode_readably(record), holders=[call_folder, call_folder.parent])
-        return OpenAttempt(Attempt(call_id, number, folder, None), temporary_folder=self._temporary_folder)
+        content = encode_readably(record)
+        write_in_new_folder(folder, "request.json", content, holders=[call_folder, call_folder.parent])
+        return OpenAttempt(Attempt(call_id, number, folder, None), self, request_blake3=hash_bytes(content))
 
     @contextmanager
     def hold(self, call_id: str) -> Iterator[None]:
@@ -168,7 +172,36 @@ class CallLedger:
         """Record the outcome of an attempt whose process died before it could."""
         content = attempt.read_response()
         response = None if content is None else _Response(len(content), hash_bytes(content))
-        return _write_outcome(attempt, outcome, response, self._temporary_folder)
+        request_blake3 = hash_bytes(read_file(attempt.folder / "request.json"))
+        return self._write_outcome(attempt, outcome, response, request_blake3=request_blake3)
+
+    def _write_outcome(
+        self, attempt: Attempt, outcome: Mapping[str, Any], response: _Response | None, *, request_blake3: str
+    ) -> Attempt:
+        record = {
+            "schema": CALL_SCHEMA,
+            "call_id": attempt.call_id,
+            "attempt": attempt.number,
+            **outcome,
+            "response_bytes": response and response.size_bytes,
+            "response_blake3": response and response.blake3,
+        }
+        content = encode_readably(record)
+        if not place_file(attempt.folder / "outcome.json", content, temporary_folder=self._temporary_folder):
+            # Another process interpreted the same bytes a moment ago, while this one was still at work.
+            return replace(attempt, outcome=_read_json(attempt, "outcome.json"))
+        files = {"request.json": request_blake3, "outcome.json": hash_bytes(content)}
+        self._journal.append(
+            Event.ATTEMPTED,
+            call_id=attempt.call_id,
+            attempt=attempt.number,
+            status=outcome.get("status"),
+            reason=outcome.get("reason"),
+            usd=(outcome.get("cost") or {}).get("usd"),
+            run_id=outcome.get("run_id"),
+            files=files if response is None else {**files, "response.bin": response.blake3},
+        )
+        return replace(attempt, outcome=record)
 
     def folder_of(self, call_id: str) -> Path:
         """Return the folder that holds a call's attempts."""
@@ -190,23 +223,6 @@ class CallLedger:
 class _Response(NamedTuple):
     size_bytes: int
     blake3: str
-
-
-def _write_outcome(
-    attempt: Attempt, outcome: Mapping[str, Any], response: _Response | None, temporary_folder: Path
-) -> Attempt:
-    record = {
-        "schema": CALL_SCHEMA,
-        "call_id": attempt.call_id,
-        "attempt": attempt.number,
-        **outcome,
-        "response_bytes": response and response.size_bytes,
-        "response_blake3": response and response.blake3,
-    }
-    if place_file(attempt.folder / "outcome.json", encode_readably(record), temporary_folder=temporary_folder):
-        return replace(attempt, outcome=record)
-    # Another process interpreted the same bytes a moment ago, while this one was still at work.
-    return replace(attempt, outcome=_read_json(attempt, "outcome.json"))
 
 
 def _read_json(attempt: Attempt, name: str) -> dict[str, Any]:

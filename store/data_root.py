@@ -1,6 +1,6 @@
 """The data folder: where documents, calls and texts lie, on one filesystem.
 
-data/docs/  data/calls/  data/texts/  data/tasks/  data/quarantine/  data/.tmp/
+data/docs/  data/calls/  data/texts/  data/tasks/  data/journal/  data/quarantine/  data/.tmp/
 """
 
 from __future__ import annotations
@@ -10,20 +10,35 @@ from pathlib import Path
 from store.calls import CallLedger
 from store.documents import DocumentStore
 from store.errors import StoreNotUsable
+from store.journal import Journal
+from store.preflight import NO_RESERVE, Preflight, Reserve
 from store.texts import TextStore
 
 
 class DataRoot:
-    """Everything that programs write. Making one writes nothing; folders appear with the first write."""
+    """Everything that programs write. Making one writes nothing; folders appear with the first write.
 
-    def __init__(self, path: Path) -> None:
+    No call begins while less than `reserve` is free.
+    """
+
+    def __init__(self, path: Path, *, reserve: Reserve = NO_RESERVE) -> None:
         self.path = path
         self.temporary_folder = path / ".tmp"
         self.tasks_folder = path / "tasks"
+        self.quarantine_folder = path / "quarantine"
+        self.journal = Journal(path / "journal")
         self.documents = DocumentStore(
-            path / "docs", temporary_folder=self.temporary_folder, superseded_folder=path / "quarantine" / "superseded"
+            path / "docs",
+            temporary_folder=self.temporary_folder,
+            superseded_folder=self.quarantine_folder / "superseded",
+            journal=self.journal,
         )
-        self.calls = CallLedger(path / "calls", temporary_folder=self.temporary_folder)
+        self.calls = CallLedger(
+            path / "calls",
+            temporary_folder=self.temporary_folder,
+            journal=self.journal,
+            preflight=Preflight(path, reserve),
+        )
         self.texts = TextStore(path / "texts", temporary_folder=self.temporary_folder)
 
     def check_usable(self) -> None:
@@ -34,6 +49,7 @@ class DataRoot:
         if self.path.exists() and not self.path.is_dir():
             raise StoreNotUsable(self.path, problem="it is not a folder")
         parts = [self.path, self.temporary_folder, self.documents.root, self.calls.root, self.texts.root]
+        parts.append(self.journal.folder)
         devices = {part.stat().st_dev: part for part in parts if part.exists()}
         if len(devices) > 1:
             places = ", ".join(str(part) for part in devices.values())

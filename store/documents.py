@@ -32,6 +32,7 @@ from store.errors import (
 )
 from store.files import read_file
 from store.identity import ID_FORM, check_file_name, check_id, check_stage, encode_canonically, hash_bytes
+from store.journal import Event, Journal
 
 METADATA_FILE = "metadata.json"
 METADATA_SCHEMA = 1
@@ -93,8 +94,9 @@ class Document:
 class DocumentStore:
     """The folder data/docs. `temporary_folder` and `superseded_folder` are on the same filesystem."""
 
-    def __init__(self, root: Path, *, temporary_folder: Path, superseded_folder: Path) -> None:
+    def __init__(self, root: Path, *, temporary_folder: Path, superseded_folder: Path, journal: Journal) -> None:
         self.root = root
+        self._journal = journal
         self._temporary_folder = temporary_folder
         self._superseded_folder = superseded_folder
 
@@ -175,16 +177,26 @@ class DocumentStore:
         # metadata.json last: a staged folder that has it is complete
         content = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: encode_readably(complete)}
         loser = commit_folder(content, final, temporary_folder=self._temporary_folder)
+        document = Document(stage, doc_id, final, complete)
         if loser is not None:
             move_folder(loser, self._superseded_folder / stage / loser.name)
+            self._journal.append(Event.SUPERSEDED, **_describe_commit(document), kept=loser.name)
             return self.read_deeply(stage, doc_id, digest=complete["digest"])
-        return Document(stage, doc_id, final, complete)
+        self._journal.append(Event.COMMITTED, **_describe_commit(document))
+        return document
 
     def walk(self) -> Iterator[tuple[str, str]]:
         """Yield (stage, doc_id) of every document, sorted."""
         for stage in self.list_stages():
             for doc_id in self.list_ids(stage):
                 yield stage, doc_id
+
+
+def _describe_commit(document: Document) -> dict[str, Any]:
+    """Return what the journal keeps of a document."""
+    names = ("call_id", "attempt", "run_id")
+    known = {name: document.metadata[name] for name in names if document.metadata.get(name) is not None}
+    return {"stage": document.stage, "doc_id": document.doc_id, "content_id": document.content_id, **known}
 
 
 def complete_metadata(

@@ -27,12 +27,14 @@ import os
 import secrets
 import socket
 import stat
+import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from store.errors import WriteFailed
-from store.flushing import Flush, open_flush
+from store.flushing import Flush, SingleFlush, open_flush
 
 FILE_MODE = 0o444
 FOLDER_MODE = 0o755
@@ -150,6 +152,53 @@ class NewFile:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)  # some network filesystems report a lost write only here
+
+
+class AppendedFile:
+    """A file that many threads append whole records to. What the disk has refused once takes nothing more."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        create_folder(path.parent)
+        try:
+            self._descriptor = os.open(path, NEW_FILE | os.O_APPEND, FILE_MODE)
+        except OSError as error:
+            raise WriteFailed(path, problem=_describe(error)) from error
+        # Closed when nobody has it any more: a thread may flush while another sees the disk refuse.
+        weakref.finalize(self, os.close, self._descriptor)
+        self._writing, self._flushing = threading.Lock(), threading.Lock()
+        self._written = self._flushed = 0  # records
+        self._is_refused = False
+
+    def append(self, record: bytes) -> None:
+        """Write a record and make it durable. Threads that wait for one flush share the next."""
+        with self._refusing():
+            with self._writing:
+                if os.write(self._descriptor, record) != len(record):
+                    raise OSError(errno.ENOSPC, "the disk took a part of the record")
+                self._written += 1
+                own = self._written
+            with self._flushing:
+                if self._flushed < own:
+                    self._flush()
+
+    def _flush(self) -> None:
+        written = self._written
+        with self._refusing():
+            os.fsync(self._descriptor)
+            if self._flushed == 0:
+                SingleFlush().finish([self.path.parent])  # its name
+        self._flushed = written
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        if self._is_refused:
+            raise WriteFailed(self.path, problem="the disk has refused an earlier record")
+        try:
+            yield
+        except OSError as error:
+            self._is_refused = True
+            raise WriteFailed(self.path, problem=_describe(error)) from error
 
 
 def seal_file(file: NewFile) -> None:
