@@ -20,6 +20,7 @@ EXIT_OK, EXIT_ERROR = 0, 1
 EXIT_INCOMPLETE = 30  # as [retcode] task_failed in luigi.cfg
 EXIT_BUDGET = 31  # as 30, because the budget is reached
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+EXITS_OF_VERIFY = {"clean": 0, "repairable": 1, "lost": 2}
 EXITS_AFTER_SIGNAL = (EXIT_INTERRUPTED, 143)  # 143: SIGTERM
 
 HIGHEST_PORT = 65535
@@ -63,7 +64,8 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     making = (_add_build, _add_scheduler, _add_plan)
     looking = (_add_status, _add_show, _add_lineage, _add_explain, _add_usage)
-    for add in (*making, *looking, _add_parse, _add_adopt):
+    keeping = (_add_verify, _add_repair, _add_attempts, _add_log, _add_reroll)
+    for add in (*making, *looking, *keeping, _add_parse, _add_adopt):
         add(commands)
     return parser
 
@@ -306,6 +308,96 @@ def _usage(arguments: argparse.Namespace) -> int:
 
     usage = describe_usage(DataRoot(_roots(arguments).data), arguments.by)
     _print(arguments, usage, printing.format_usage)
+    return EXIT_OK
+
+
+# Keeping
+
+
+def _add_verify(commands: Any) -> None:
+    parser = _add_command(commands, "verify", _verify, "check every document and call against its record")
+    level = parser.add_mutually_exclusive_group()
+    level.add_argument("--deep", action="store_true", help="read every byte; the default")
+    level.add_argument("--quick", action="store_true", help="read the records, and of other files the size only")
+    parser.add_argument("--resume", action="store_true", help="go on where a deep one was interrupted")
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from pipeline.verification import verify
+    from store.data_root import DataRoot
+
+    roots = _roots(arguments)
+    found = verify(
+        DataRoot(roots.data),
+        roots.config,
+        deep=not arguments.quick,
+        resume=arguments.resume,
+        on_progress=printing.ProgressLine(sys.stderr),
+    )
+    _print(arguments, found.as_json(), printing.format_verification)
+    return EXITS_OF_VERIFY[found.state]
+
+
+def _add_repair(commands: Any) -> None:
+    parser = _add_command(commands, "repair", _repair, "show how what verify finds can be mended, or mend it")
+    parser.add_argument("--apply", action="store_true", help="do it; without it nothing is changed")
+
+
+def _repair(arguments: argparse.Namespace) -> int:
+    from pipeline.repair import Repairer
+    from pipeline.verification import verify
+
+    workspace = _open_workspace(arguments)
+    progress = printing.ProgressLine(sys.stderr)
+    found = verify(workspace.data, workspace.roots.config, deep=True, on_progress=progress)
+    repairer = Repairer(workspace, found)
+    repairs = repairer.plan()
+    problems = [done.problem for done in repairer.apply(repairs)] if arguments.apply else [""] * len(repairs)
+    rows = [
+        {**repair.as_json(), "done": arguments.apply and not problem and repair.how != "leave", "problem": problem}
+        for repair, problem in zip(repairs, problems, strict=True)
+    ]
+    _print(arguments, {"applied": arguments.apply, "repairs": rows}, printing.format_repairs)
+    if any(problems) or any(repair.is_loss for repair in repairs):
+        return EXITS_OF_VERIFY["lost"]
+    return EXIT_OK if arguments.apply or found.state == "clean" else EXITS_OF_VERIFY["repairable"]
+
+
+def _add_attempts(commands: Any) -> None:
+    parser = _add_command(commands, "attempts", _attempts, "show all attempts at a document")
+    parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
+
+
+def _attempts(arguments: argparse.Namespace) -> int:
+    from pipeline.history import list_attempts
+
+    _print(arguments, list_attempts(_open_workspace(arguments), arguments.id), printing.format_attempts)
+    return EXIT_OK
+
+
+def _add_log(commands: Any) -> None:
+    parser = _add_command(commands, "log", _log, "show what was attempted, committed, superseded and set aside")
+    parser.add_argument("--since", default="", metavar="WHEN", help="a time in UTC, or an age: 2026-11-21T10:00, 3d")
+
+
+def _log(arguments: argparse.Namespace) -> int:
+    from pipeline.history import read_log
+    from store.data_root import DataRoot
+
+    records = read_log(DataRoot(_roots(arguments).data), since=arguments.since)
+    _print(arguments, records, printing.format_log)
+    return EXIT_OK
+
+
+def _add_reroll(commands: Any) -> None:
+    parser = _add_command(commands, "reroll", _reroll, "make another replicate of a document")
+    parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
+
+
+def _reroll(arguments: argparse.Namespace) -> int:
+    from pipeline.rerolling import reroll
+
+    _print(arguments, reroll(_open_workspace(arguments), arguments.id), printing.format_reroll)
     return EXIT_OK
 
 

@@ -136,10 +136,10 @@ def describe_document(workspace: Workspace, prefix: str) -> Json:
     try:
         document = find_document(workspace, prefix)
     except UnknownName:
-        planned = _find_planned(workspace, prefix)
+        planned = find_planned(workspace, prefix)
         if planned is None:
             raise
-        return planned
+        return _describe_absent(workspace, planned)
     names = [name for name in document.file_names if name.endswith(".txt")]
     return {
         "stage": document.stage,
@@ -153,8 +153,8 @@ def describe_document(workspace: Workspace, prefix: str) -> Json:
     }
 
 
-def _find_planned(workspace: Workspace, prefix: str) -> Json | None:
-    """Return how the one planned document that begins with `prefix` stands; None unless there is just one."""
+def find_planned(workspace: Workspace, prefix: str) -> DocumentPlan | None:
+    """Return the plan of the one planned document that begins with `prefix`; None unless there is just one."""
     stage, _, start = prefix.rpartition("/")
     found: dict[tuple[Stage, str], str] = {}
     for cohort in workspace.list_planned_cohorts():
@@ -166,7 +166,7 @@ def _find_planned(workspace: Workspace, prefix: str) -> Json | None:
     if len(found) != 1:
         return None
     ((planned_stage, doc_id),) = found
-    return _describe_absent(workspace, workspace.get_plan(planned_stage, doc_id).plan)
+    return workspace.get_plan(planned_stage, doc_id).plan
 
 
 def _describe_absent(workspace: Workspace, plan: DocumentPlan) -> Json:

@@ -227,7 +227,7 @@ def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str, *, cohort: str)
     attempt = maker.data.calls.find_answer(call_id)
     if attempt is None:
         with maker.data.calls.hold(call_id):  # an attempt without an outcome is nobody's now: its process died
-            attempts = _salvage_attempts(maker, call, call_id)
+            attempts = salvage_attempts(maker, call, call_id)
             attempt = find_settled(attempts, maker.retry, run_id=maker.run_id) or _ask_model(
                 maker, plan, call, call_id, cohort=cohort
             )
@@ -270,7 +270,7 @@ def _run_id_of(attempt: Attempt) -> str:
     return str((attempt.outcome or {}).get("run_id", ""))
 
 
-def _salvage_attempts(maker: Maker, call: Call, call_id: str) -> list[Attempt]:
+def salvage_attempts(maker: Maker, call: Call, call_id: str) -> list[Attempt]:
     """Return a call's attempts; one whose process died after the answer had come gets its outcome now."""
     attempts = []
     for attempt in maker.data.calls.list_attempts(call_id):

@@ -5,12 +5,16 @@ data/docs/  data/calls/  data/texts/  data/tasks/  data/journal/  data/quarantin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from store.calls import CallLedger
-from store.documents import DocumentStore
+from store.documents import DocumentStore, encode_readably
+from store.durable import commit_folder, move_folder, unique_path
 from store.errors import StoreNotUsable
-from store.journal import Journal
+from store.journal import Event, Journal
 from store.preflight import NO_RESERVE, Preflight, Reserve
 from store.texts import TextStore
 
@@ -41,6 +45,20 @@ class DataRoot:
         )
         self.texts = TextStore(path / "texts", temporary_folder=self.temporary_folder)
 
+    def set_aside(self, place: str, reason: Mapping[str, Any], **names: str | int) -> Path:
+        """Move what lies at `place`, a path below the data folder, into quarantine with its reason; return where it is.
+
+        `names` are what the journal calls it: stage and doc_id, or call_id and attempt. Moving it back undoes it.
+        """
+        source = self.path / place
+        wrapper = unique_path(self.quarantine_folder / "damaged", source.name)
+        content = encode_readably({"schema": 1, "place": place, "at": _now(), **reason})
+        commit_folder({"reason.json": content}, wrapper, temporary_folder=self.temporary_folder)
+        move_folder(source, wrapper / source.name)
+        kept = str(wrapper.relative_to(self.path))
+        self.journal.append(Event.QUARANTINED, place=place, kept=kept, **names)
+        return wrapper
+
     def check_usable(self) -> None:
         """Raise StoreNotUsable if the data folder is no folder or its parts lie on different filesystems.
 
@@ -54,3 +72,7 @@ class DataRoot:
         if len(devices) > 1:
             places = ", ".join(str(part) for part in devices.values())
             raise StoreNotUsable(self.path, problem=f"its parts lie on different filesystems: {places}")
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

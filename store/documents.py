@@ -175,15 +175,42 @@ class DocumentStore:
         final = self.folder_of(stage, doc_id)
         complete = complete_metadata(stage, doc_id, files, metadata)
         # metadata.json last: a staged folder that has it is complete
-        content = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: encode_readably(complete)}
+        record = encode_readably(complete)
+        content = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: record}
         loser = commit_folder(content, final, temporary_folder=self._temporary_folder)
         document = Document(stage, doc_id, final, complete)
         if loser is not None:
             move_folder(loser, self._superseded_folder / stage / loser.name)
-            self._journal.append(Event.SUPERSEDED, **_describe_commit(document), kept=loser.name)
+            self._journal.append(Event.SUPERSEDED, **_describe_commit(document, record), kept=loser.name)
             return self.read_deeply(stage, doc_id, digest=complete["digest"])
-        self._journal.append(Event.COMMITTED, **_describe_commit(document))
+        self._journal.append(Event.COMMITTED, **_describe_commit(document, record))
         return document
+
+    def restore(self, stage: str, doc_id: str, files: Mapping[str, bytes]) -> Document:
+        """Put a document back whose folder was moved away: all of its files, metadata.json as it was.
+
+        Raises StoreError if they do not match their record, or if something is in its place.
+        """
+        final, record = self.folder_of(stage, doc_id), files[METADATA_FILE]
+        metadata = json.loads(record)
+        problem = find_metadata_problem(metadata, stage, doc_id)
+        if problem:
+            raise DocumentInvalid(stage, doc_id, problem=f"{METADATA_FILE} {problem}", folder=final)
+        document = Document(stage, doc_id, final, metadata)
+        for name in document.file_names:
+            if hash_bytes(files[name]) != document.file_blake3(name):
+                raise DocumentCorrupt(stage, doc_id, name, expected=document.file_blake3(name)[:12], found="others")
+        content = {**{name: files[name] for name in document.file_names}, METADATA_FILE: record}
+        staged = commit_folder(content, final, temporary_folder=self._temporary_folder)
+        if staged is not None:
+            raise DocumentInvalid(stage, doc_id, problem=f"it cannot be put back from {staged}", folder=final)
+        self._journal.append(Event.COMMITTED, **_describe_commit(document, record))
+        return document
+
+    def record(self, stage: str, doc_id: str) -> None:
+        """Write a sound document into the journal that does not know it yet. Raises StoreError if it is not sound."""
+        document = self.read_deeply(stage, doc_id)
+        self._journal.append(Event.COMMITTED, **_describe_commit(document, read_file(document.folder / METADATA_FILE)))
 
     def walk(self) -> Iterator[tuple[str, str]]:
         """Yield (stage, doc_id) of every document, sorted."""
@@ -192,11 +219,12 @@ class DocumentStore:
                 yield stage, doc_id
 
 
-def _describe_commit(document: Document) -> dict[str, Any]:
-    """Return what the journal keeps of a document."""
+def _describe_commit(document: Document, record: bytes) -> dict[str, Any]:
+    """Return what the journal keeps of a document; `record` is its metadata.json."""
     names = ("call_id", "attempt", "run_id")
     known = {name: document.metadata[name] for name in names if document.metadata.get(name) is not None}
-    return {"stage": document.stage, "doc_id": document.doc_id, "content_id": document.content_id, **known}
+    own = {"stage": document.stage, "doc_id": document.doc_id}
+    return {**own, "content_id": document.content_id, "metadata_blake3": hash_bytes(record), **known}
 
 
 def complete_metadata(
@@ -256,13 +284,14 @@ def _read_metadata(stage: str, doc_id: str, folder: Path) -> dict[str, Any]:
         metadata = json.loads(content)
     except ValueError as error:
         raise DocumentInvalid(stage, doc_id, problem=f"{METADATA_FILE} is not JSON: {error}", folder=folder) from error
-    problem = _find_metadata_problem(metadata, stage, doc_id)
+    problem = find_metadata_problem(metadata, stage, doc_id)
     if problem:
         raise DocumentInvalid(stage, doc_id, problem=f"{METADATA_FILE} {problem}", folder=folder)
     return dict(metadata)
 
 
-def _find_metadata_problem(metadata: Any, stage: str, doc_id: str) -> str | None:
+def find_metadata_problem(metadata: Any, stage: str, doc_id: str) -> str | None:
+    """Return what makes a parsed metadata.json unusable: "has schema 7; …"; None if nothing does."""
     if not isinstance(metadata, dict):
         return "is not an object"
     if metadata.get("schema") != METADATA_SCHEMA:

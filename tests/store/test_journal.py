@@ -11,6 +11,7 @@ import pytest
 
 from store.data_root import DataRoot
 from store.errors import WriteFailed
+from store.identity import hash_bytes
 from store.journal import Event, Journal, encode_record, list_expected, read_records
 
 DOC_ID = "0123456789abcdef"
@@ -145,7 +146,8 @@ def test_a_commit_and_its_loser_are_recorded_with_what_they_hold(tmp_path):
     committed, superseded = data.journal.read()[0]
     assert (committed.event, superseded.event) == ("committed", "superseded")
     own = {"stage": "draft", "doc_id": DOC_ID, "call_id": CALL_ID, "attempt": 2, "run_id": "run-1"}
-    assert committed.facts == {**own, "content_id": document.content_id}
+    record = hash_bytes((document.folder / "metadata.json").read_bytes())
+    assert committed.facts == {**own, "content_id": document.content_id, "metadata_blake3": record}
     assert superseded.facts["content_id"] != document.content_id
     assert (tmp_path / "quarantine" / "superseded" / "draft" / superseded.facts["kept"]).is_dir()
 

@@ -1,0 +1,305 @@
+"""Repair: what a verification has found, mended with what is on disk. No model is asked, and nothing is deleted.
+
+Least loss first; the first that can be done is done:
+
+    restore           every file of a document can be had again with the bytes of its record (see sources)
+    make_again        the document is made again from its parents and the answer in the ledger
+    interpret_again   an outcome, from the bytes of the response
+    rewrite           what is derived: task tables; a journal file without its damaged bytes
+    record            sound documents that the journal does not know are written into it
+    set_aside         beyond repair: moved to quarantine/ with reason.json, and what it costs to make it again is told
+    leave             beyond repair, and in nobody's way where it is
+
+Whatever is replaced is moved to quarantine/damaged/ first, with reason.json; moving it back undoes the repair.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from pipeline.checks import Finding
+from pipeline.errors import PipelineError
+from pipeline.making import Maker, make_document, salvage_attempts
+from pipeline.report_document import make_report
+from pipeline.sources import Source, find_bytes, find_text
+from pipeline.stages import MADE_STAGES, Stage
+from pipeline.verification import WHOLE_DOCUMENT, Verification, find_outcome_source
+from pipeline.workspace import Workspace
+from store.data_root import DataRoot
+from store.documents import METADATA_FILE
+from store.durable import place_file
+from store.errors import StoreError
+from store.journal import Event, encode_record, read_records
+
+MENDED_WITH_ANOTHER = ("parent_missing", "parent_altered")
+ORDER = ("calls", "texts", *(f"docs/{stage}" for stage in MADE_STAGES), "docs", "tasks", "journal")
+
+
+class Repair(NamedTuple):
+    """What is to be done about the findings at one place. `cost_usd` is that of making it again; None if unknown."""
+
+    how: str
+    place: str
+    why: str
+    cost_usd: float | None
+    findings: list[Finding]
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether something was lost that no repair brings back."""
+        return self.how == "leave" or (self.how == "set_aside" and self.cost_usd != 0.0)
+
+    def as_json(self) -> dict[str, Any]:
+        kinds = sorted({finding.kind for finding in self.findings})
+        return {"how": self.how, "place": self.place, "why": self.why, "cost_usd": self.cost_usd, "kinds": kinds}
+
+
+class Repaired(NamedTuple):
+    """A repair that was tried. `problem` says why it could not be done; "" if it was."""
+
+    repair: Repair
+    problem: str
+
+
+@dataclass
+class Repairer:
+    """What repairing needs: a workspace, what was found in it, and further places that may have bytes."""
+
+    workspace: Workspace
+    found: Verification
+    sources: Sequence[Source] = ()
+
+    @property
+    def data(self) -> DataRoot:
+        return self.workspace.data
+
+    # What is to be done
+
+    def plan(self) -> list[Repair]:
+        """Return the repairs in the order in which they are to be done: parents before children. Changes nothing."""
+        by_place: dict[str, list[Finding]] = {}
+        for judged in self.found.findings:
+            by_place.setdefault(judged.finding.place, []).append(judged.finding)
+        repairs = [self._plan_place(place, findings) for place, findings in by_place.items()]
+        unrecorded = len(self.found.unrecorded_documents)
+        if unrecorded:
+            repairs.append(Repair("record", "journal", f"{unrecorded} sound documents are not in it", 0.0, []))
+        return sorted(filter(None, repairs), key=lambda repair: (_order_of(repair.place), repair.place))
+
+    def _plan_place(self, place: str, findings: list[Finding]) -> Repair | None:
+        own = [finding for finding in findings if finding.kind not in MENDED_WITH_ANOTHER]
+        if not own:
+            return None
+        area = place.partition("/")[0]
+        if area == "docs" and not own[0].kind.startswith(("pointer_", "not_a_document")):
+            return self._plan_document(place, own)
+        if area == "calls":
+            return self._plan_attempt(place, own)
+        if area == "texts":
+            text = find_text(self.workspace.roots.config, place.split("/")[-1].partition(".")[0])
+            how, why = (
+                ("restore", "a template has these bytes") if text is not None else ("set_aside", "no file has it")
+            )
+            return Repair(how, place, why, None if text is None else 0.0, own)
+        if area in ("tasks", "journal") and "/" in place:
+            return Repair(
+                "rewrite", place, "it is derived" if area == "tasks" else "its whole records are kept", 0.0, own
+            )
+        if own[0].kind == "unreadable":
+            return Repair("leave", place, own[0].detail, None, own)
+        return Repair("set_aside", place, "nothing is lost with it", 0.0, own)
+
+    def _plan_document(self, place: str, findings: list[Finding]) -> Repair:
+        _, stage, doc_id = place.split("/")
+        kinds = {finding.kind for finding in findings}
+        if kinds <= {"answer_missing", "parent_stale"}:
+            why = "the document is sound; what it was made from is not there any more"
+            return Repair("leave", place, why, self._cost_of(stage, doc_id), findings)
+        if self._find_files(stage, doc_id, findings) is not None:
+            return Repair("restore", place, "all its bytes can be had again", 0.0, findings)
+        problem = self._find_obstacle(stage, doc_id)
+        if not problem:
+            return Repair("make_again", place, "its answer and its parents are there", 0.0, findings)
+        how = "leave" if kinds == {"vanished"} else "set_aside"
+        return Repair(how, place, problem, self._cost_of(stage, doc_id), findings)
+
+    def _plan_attempt(self, place: str, findings: list[Finding]) -> Repair:
+        kinds = {finding.kind for finding in findings}
+        parts = place.split("/")
+        call_id, number = parts[2], int(parts[3]) if len(parts) > 3 else 0
+        cost = self._cost_of_attempt(call_id, number)
+        if kinds <= {"outcome_invalid", "outcome_altered", "outcome_missing"}:
+            if find_outcome_source(self.data, place) is not None:
+                return Repair("interpret_again", place, "its response is whole", 0.0, findings)
+            return Repair("set_aside", place, "its response holds no whole answer", cost, findings)
+        why = "what is left of it stays in the ledger, so that the call is not asked and paid again"
+        return Repair("leave", place, why, cost, findings)
+
+    def _find_files(self, stage: str, doc_id: str, findings: list[Finding]) -> dict[str, bytes] | None:
+        """Return all files of a document with the bytes of its record; None if they are not to be had."""
+        if any(finding.kind in WHOLE_DOCUMENT or not finding.file for finding in findings):
+            return None
+        try:
+            record = (self.data.documents.folder_of(stage, doc_id) / METADATA_FILE).read_bytes()
+            metadata = json.loads(record)
+            files = {name: find_bytes(self.data, metadata, name, sources=self.sources) for name in metadata["files"]}
+        except (OSError, ValueError, KeyError, StoreError):
+            return None
+        whole = {name: content for name, content in files.items() if content is not None}
+        return {**whole, METADATA_FILE: record} if len(whole) == len(files) else None
+
+    def _find_obstacle(self, stage: str, doc_id: str) -> str:
+        """Return why a document cannot be made again without a model; "" if it can."""
+        record = self.found.committed.get((stage, doc_id))
+        try:
+            if stage == Stage.REPORT:
+                self.workspace.find_cohort_of_report(doc_id)
+                return ""
+            if stage not in MADE_STAGES:
+                return f"documents of stage {stage} are not made by a plan"
+            self.workspace.get_plan(Stage(stage), doc_id)
+        except (PipelineError, StoreError) as error:
+            return str(error)
+        call_id = record.facts.get("call_id") if record else None
+        if record is None:
+            return "the journal does not know which answer it was made from"
+        try:
+            if call_id is not None and self.data.calls.find_answer(str(call_id)) is None:
+                return "its answer is not in the ledger"
+        except StoreError as error:
+            return str(error)
+        return ""
+
+    def _cost_of(self, stage: str, doc_id: str) -> float | None:
+        record = self.found.committed.get((stage, doc_id))
+        if record is None:
+            return None
+        if record.facts.get("call_id") is None:
+            return 0.0
+        return self._cost_of_attempt(str(record.facts["call_id"]), int(record.facts.get("attempt") or 0))
+
+    def _cost_of_attempt(self, call_id: str, number: int) -> float | None:
+        costs = [
+            record.facts.get("usd")
+            for record in self.data.journal.read()[0]
+            if record.event == Event.ATTEMPTED
+            and (record.facts.get("call_id"), record.facts.get("attempt")) == (call_id, number)
+        ]
+        return costs[-1] if costs else None
+
+    # Doing it
+
+    def apply(self, repairs: Sequence[Repair]) -> Iterator[Repaired]:
+        """Do the repairs one after the other, and go on after one that fails."""
+        for repair in repairs:
+            try:
+                problem = self._apply_one(repair)
+            except (PipelineError, StoreError, OSError) as error:
+                problem = str(error)
+            yield Repaired(repair, problem)
+
+    def _apply_one(self, repair: Repair) -> str:
+        """Do a repair. Return why it could not be done; "" if it was."""
+        if repair.how == "leave":
+            return ""
+        if repair.how == "record":
+            self._record()
+        elif repair.how == "set_aside":
+            self._set_aside(repair)
+        elif repair.how == "rewrite":
+            self._rewrite(repair)
+        elif repair.how == "interpret_again":
+            return self._interpret_again(repair)
+        elif repair.place.startswith("texts/"):
+            return self._restore_text(repair)
+        elif repair.how == "restore":
+            return self._restore(repair)
+        else:
+            self._make_again(repair)
+        return ""
+
+    def _restore(self, repair: Repair) -> str:
+        _, stage, doc_id = repair.place.split("/")
+        files = self._find_files(stage, doc_id, repair.findings)
+        if files is None:
+            return "its bytes could be had when this was planned, and cannot now"
+        self._set_aside(repair)
+        self.data.documents.restore(stage, doc_id, files)
+        return ""
+
+    def _restore_text(self, repair: Repair) -> str:
+        text = find_text(self.workspace.roots.config, repair.place.split("/")[-1].partition(".")[0])
+        if text is None:
+            return "the template has changed since this was planned"
+        self._set_aside(repair)
+        place_file(self.data.path / repair.place, text, temporary_folder=self.data.temporary_folder)
+        return ""
+
+    def _make_again(self, repair: Repair) -> None:
+        _, stage, doc_id = repair.place.split("/")
+        if (self.data.path / repair.place).exists():
+            self._set_aside(repair)
+        if stage == Stage.REPORT:
+            make_report(self.workspace, self.workspace.find_cohort_of_report(doc_id))
+            return
+        planned = self.workspace.get_plan(Stage(stage), doc_id)
+        make_document(_without_asking(self.workspace.maker), planned.plan, cohort=planned.cohort)
+
+    def _interpret_again(self, repair: Repair) -> str:
+        source = find_outcome_source(self.data, repair.place)
+        if source is None:
+            return "its response could be read when this was planned, and cannot now"
+        attempt = source.attempt
+        if (attempt.folder / "outcome.json").exists():
+            self.data.set_aside(f"{repair.place}/outcome.json", _reason(repair))
+        salvage_attempts(self.workspace.maker, source.call, attempt.call_id)
+        return ""
+
+    def _rewrite(self, repair: Repair) -> None:
+        path = self.data.path / repair.place
+        if repair.place.startswith("journal/"):
+            whole = b"".join(
+                encode_record({**record.facts, "event": record.event, "at": record.at})
+                for record in read_records(path)[0]
+            )
+            mended = path.with_name(f"{path.stem}-mended{path.suffix}")
+            place_file(mended, whole, temporary_folder=self.data.temporary_folder)  # first: no record is ever missing
+            self.data.set_aside(repair.place, _reason(repair))
+            return
+        cohort = path.parent.name
+        self.workspace.plan(cohort)  # before anything is moved: the config may have it no more
+        self.data.set_aside(repair.place, _reason(repair))
+        self.workspace.write_tables(cohort)
+
+    def _record(self) -> None:
+        for stage, doc_id in self.found.unrecorded_documents:
+            self.data.documents.record(stage, doc_id)
+
+    def _set_aside(self, repair: Repair) -> None:
+        area, *names = repair.place.split("/")
+        known: dict[str, str | int] = {}
+        if area == "docs" and len(names) == 2:
+            known = {"stage": names[0], "doc_id": names[1]}
+        elif area == "calls" and len(names) == 3:
+            known = {"call_id": names[1], "attempt": int(names[2])}
+        self.data.set_aside(repair.place, _reason(repair), **known)
+
+
+def _reason(repair: Repair) -> dict[str, Any]:
+    findings = [finding._asdict() for finding in repair.findings]
+    return {"repair": repair.how, "why": repair.why, "cost_usd": repair.cost_usd, "findings": findings}
+
+
+def _order_of(place: str) -> int:
+    """Return when a place is mended: what documents are made from first."""
+    return min((ORDER.index(start) for start in ORDER if place == start or place.startswith(start + "/")), default=99)
+
+
+def _without_asking(maker: Maker) -> Maker:
+    """Return a maker that takes answers from the ledger only: for one that is to stop, nothing is sent."""
+    silent = replace(maker, stopping=type(maker.stopping)())
+    silent.stopping.set()
+    return silent

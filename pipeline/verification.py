@@ -1,0 +1,540 @@
+"""Verification: do the bytes of the store match what was recorded of them? It changes nothing.
+
+    verify
+        read the journal           what should be there
+        check_batches              each document and each call against its own record, in processes of their own
+        compare_with_journal       what has vanished, what was replaced together with its record
+        compare_with_parents       each child against the bytes that it consumed: missing, altered or stale
+        check_derived              texts, pointers, task tables
+        judge                      repairable, or lost
+
+An unreadable file is one finding, and the rest is checked. Where a deep verification has come to is noted in
+data/.verification.json; one that resumes reads only the records of what was checked before, and deeply again what
+was found damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from sys import intern
+from typing import Any, NamedTuple
+
+from pipeline.check_workers import Batch, check_batches
+from pipeline.checks import CheckedCall, CheckedDocument, Finding, check_document, check_text
+from pipeline.errors import TaskTableInvalid
+from pipeline.gateway import Call, read_again
+from pipeline.sources import Source, find_bytes, find_text
+from pipeline.task_tables import read_task_table
+from store.calls import Attempt
+from store.data_root import DataRoot
+from store.durable import place_file
+from store.errors import StoreError
+from store.identity import ID_FORM, hash_bytes
+from store.journal import Event, Gap, Record, list_expected
+
+BATCH_SIZE = 32  # documents or calls: some milliseconds of work
+FEWEST_FOR_WORKERS = 1000  # below, starting processes takes longer than the work
+NOTE_SECONDS = 5.0  # between notes of where it is
+NOTE_FILE, NOTE_SCHEMA = ".verification.json", 1
+REPAIRABLE, LOST = "repairable", "lost"
+
+WHOLE_DOCUMENT = frozenset({"vanished", "metadata_missing", "metadata_invalid", "metadata_altered", "inputs_altered"})
+ALWAYS_REPAIRABLE = frozenset(
+    {"file_added", "not_a_document", "journal_damaged", "pointer_invalid", "pointer_dangling", "table_invalid"}
+)
+
+Key = tuple[str, str]  # stage, doc_id
+
+
+class Judged(NamedTuple):
+    """A finding, and whether `daybook repair` can mend it."""
+
+    finding: Finding
+    state: str
+
+
+class Progress(NamedTuple):
+    """How far a verification is: of `total` documents and calls."""
+
+    done: int
+    total: int
+    size_bytes: int
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float:
+        return self.seconds / self.done * (self.total - self.done) if self.done else 0.0
+
+
+class Known(NamedTuple):
+    """What comparing needs of a checked document; hashes are cut to 16 hex digits, for a million of these."""
+
+    content_id: str
+    metadata_blake3: str
+    files: Mapping[str, str]
+    parents: list[list[str]]
+    call: tuple[str, int]
+    damaged: frozenset[str]  # its files; {""} is the whole document
+
+
+@dataclass
+class Verification:
+    """What was found."""
+
+    deep: bool
+    documents: int = 0
+    calls: int = 0
+    attempts: int = 0
+    unfinished_attempts: int = 0  # without an outcome: their process died, or they are under way
+    size_bytes: int = 0  # read
+    seconds: float = 0.0
+    torn_records: int = 0  # at the end of a journal file: a process was cut off
+    findings: list[Judged] = field(default_factory=list)
+    unrecorded_documents: list[Key] = field(default_factory=list)  # sound, and unknown to the journal
+    unrecorded_attempts: list[tuple[str, int]] = field(default_factory=list)
+    committed: dict[Key, Record] = field(default_factory=dict)
+
+    @property
+    def state(self) -> str:
+        states = {judged.state for judged in self.findings}
+        return LOST if LOST in states else REPAIRABLE if states else "clean"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "level": "deep" if self.deep else "quick",
+            "state": self.state,
+            "documents": self.documents,
+            "calls": self.calls,
+            "attempts": self.attempts,
+            "unfinished_attempts": self.unfinished_attempts,
+            "unrecorded_documents": len(self.unrecorded_documents),
+            "torn_records": self.torn_records,
+            "size_bytes": self.size_bytes,
+            "seconds": round(self.seconds, 3),
+            "findings": [{**judged.finding._asdict(), "state": judged.state} for judged in self.findings],
+        }
+
+
+def verify(
+    data: DataRoot,
+    config_folder: Path,
+    *,
+    deep: bool,
+    resume: bool = False,
+    sources: tuple[Source, ...] = (),
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    workers: int | None = None,
+) -> Verification:
+    """Check a whole store. `workers` is the number of processes besides this one; None chooses."""
+    return _Run(data, config_folder, deep, sources, on_progress).run(resume=resume, workers=workers)
+
+
+class _Run:
+    """One verification under way."""
+
+    def __init__(
+        self,
+        data: DataRoot,
+        config_folder: Path,
+        deep: bool,
+        sources: tuple[Source, ...],
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self.data, self.config_folder, self.sources, self.on_progress = data, config_folder, sources, on_progress
+        self.found = Verification(deep)
+        self.findings: list[Finding] = []
+        self.known: dict[Key, Known] = {}
+        self.attempts: dict[tuple[str, int], dict[str, str]] = {}  # (call_id, number): hashes of its files
+        self.answered: set[tuple[str, int]] = set()
+        self.started = time.monotonic()
+
+    def run(self, *, resume: bool, workers: int | None) -> Verification:
+        note = _Note.read(self.data) if resume and self.found.deep else _Note()
+        documents, calls = _list_documents(self.data, self.findings), list(self.data.calls.walk())
+        records, gaps = _read_journal(self.data, self.findings)  # after the listing: what comes now is not missed
+        self._check_all(documents, calls, note, workers)
+        self._check_texts()
+        compare_with_journal(self, records, gaps)
+        compare_with_parents(self)
+        check_derived(self)
+        self.found.findings = judge(self)
+        self.found.seconds = time.monotonic() - self.started
+        _Note.path_of(self.data).unlink(missing_ok=True)
+        return self.found
+
+    def _check_all(self, documents: list[Key], calls: list[str], note: _Note, workers: int | None) -> None:
+        total = len(documents) + len(calls)
+        if workers is None:
+            workers = (os.cpu_count() or 1) if total >= FEWEST_FOR_WORKERS else 0
+        done, noted = 0, time.monotonic()
+        try:
+            for batch, results in check_batches(self.data.path, self._batches(documents, calls, note), workers=workers):
+                for result in results:
+                    (self.take_document if batch.kind == "documents" else self.take_call)(result)
+                done += len(results)
+                note = note.at(batch, self.findings)
+                self.on_progress(Progress(done, total, self.found.size_bytes, time.monotonic() - self.started))
+                if time.monotonic() - noted > NOTE_SECONDS:
+                    self._write(note)
+                    noted = time.monotonic()
+        except BaseException:
+            self._write(note)
+            raise
+
+    def _write(self, note: _Note) -> None:
+        if self.found.deep:
+            note.write(self.data)
+
+    def _batches(self, documents: list[Key], calls: list[str], note: _Note) -> Iterator[Batch]:
+        deep = self.found.deep
+
+        def is_deep(place: str, position: str, last: str) -> bool:
+            return deep and (position > last or place in note.places)
+
+        by_depth = groupby(documents, lambda key: is_deep(f"docs/{key[0]}/{key[1]}", "/".join(key), note.document))
+        for depth, keys in by_depth:
+            yield from (Batch("documents", part, depth) for part in _split(keys))
+        for depth, names in groupby(calls, lambda name: is_deep(f"calls/{name[:2]}/{name}", name, note.call)):
+            yield from (Batch("calls", part, depth) for part in _split(names))
+
+    def take_document(self, checked: CheckedDocument) -> None:
+        self.found.documents += 1
+        self.found.size_bytes += checked.size_bytes
+        self.findings += checked.findings
+        damaged = {"" if finding.kind in WHOLE_DOCUMENT else finding.file for finding in checked.findings}
+        self.known[checked.stage, checked.doc_id] = Known(
+            checked.content_id[:16],
+            checked.metadata_blake3[:16],
+            {intern(name): blake3[:16] for name, blake3 in checked.files.items()},
+            checked.parents,
+            (checked.call_id, checked.attempt),
+            frozenset(damaged),
+        )
+
+    def take_call(self, checked: CheckedCall) -> None:
+        self.found.calls += 1
+        self.found.size_bytes += checked.size_bytes
+        self.findings += checked.findings
+        for attempt in checked.attempts:
+            self.found.attempts += 1
+            self.found.unfinished_attempts += not attempt.status
+            self.attempts[checked.call_id, attempt.number] = {n: blake3[:16] for n, blake3 in attempt.files.items()}
+            if attempt.status == "ok":
+                self.answered.add((checked.call_id, attempt.number))
+
+    def _check_texts(self) -> None:
+        for path in sorted(self.data.texts.root.glob("??/*.txt")):
+            findings, size_bytes = check_text(str(self.data.path), path.stem) if self.found.deep else ([], 0)
+            self.findings += findings
+            self.found.size_bytes += size_bytes
+
+
+def _split(names: Iterable[Any]) -> Iterator[list[Any]]:
+    part: list[Any] = []
+    for name in names:
+        part.append(name)
+        if len(part) == BATCH_SIZE:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+class _Note(NamedTuple):
+    """Where a deep verification has come to, in the order of the names, and where it has found damage."""
+
+    document: str = ""  # stage/doc_id
+    call: str = ""
+    places: frozenset[str] = frozenset()  # of documents and calls
+
+    @staticmethod
+    def path_of(data: DataRoot) -> Path:
+        return data.path / NOTE_FILE
+
+    @classmethod
+    def read(cls, data: DataRoot) -> _Note:
+        """Return the note of a verification that did not end; an empty one if there is none that can be read."""
+        try:
+            value = json.loads(cls.path_of(data).read_bytes())
+            if value["schema"] != NOTE_SCHEMA:
+                return cls()
+            return cls(str(value["document"]), str(value["call"]), frozenset(value["places"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def at(self, batch: Batch, findings: Iterable[Finding]) -> _Note:
+        places = frozenset("/".join(finding.place.split("/")[:3]) for finding in findings)
+        if batch.kind == "documents":
+            return _Note(max(self.document, "/".join(batch.names[-1])), self.call, places)
+        return _Note(self.document, max(self.call, batch.names[-1]), places)
+
+    def write(self, data: DataRoot) -> None:
+        value = {"schema": NOTE_SCHEMA, **self._asdict(), "places": sorted(self.places)}
+        path, content = self.path_of(data), json.dumps(value).encode()
+        place_file(path, content, temporary_folder=data.temporary_folder, replace=True)
+
+
+def _list_documents(data: DataRoot, findings: list[Finding]) -> list[Key]:
+    """Return (stage, doc_id) of all documents, sorted; other names are findings, but for pointers."""
+    keys: list[Key] = []
+    for stage in data.documents.list_stages():
+        for name in sorted(os.listdir(data.documents.root / stage)):
+            if ID_FORM.fullmatch(name):
+                keys.append((stage, name))
+            elif not name.startswith("_"):
+                findings.append(Finding("not_a_document", f"docs/{stage}/{name}", "", "its name is no doc_id"))
+    return keys
+
+
+def _read_journal(data: DataRoot, findings: list[Finding]) -> tuple[list[Record], list[Gap]]:
+    try:
+        return data.journal.read()
+    except OSError as error:
+        findings.append(Finding("unreadable", "journal", "", str(error)))
+        return [], []
+
+
+# The journal against the folders
+
+
+def compare_with_journal(run: _Run, records: list[Record], gaps: list[Gap]) -> None:
+    for gap in gaps:
+        if gap.is_tail:
+            run.found.torn_records += 1
+        else:
+            detail = f"{gap.size_bytes} bytes at {gap.offset} are no whole record"
+            run.findings.append(Finding("journal_damaged", f"journal/{gap.path.name}", "", detail))
+    expected = list_expected(records)
+    run.found.committed = expected
+    _compare_documents(run, records, expected)
+    _compare_attempts(run, records)
+
+
+def _compare_documents(run: _Run, records: list[Record], expected: dict[Key, Record]) -> None:
+    for (stage, doc_id), record in expected.items():
+        if (stage, doc_id) not in run.known and not os.path.lexists(run.data.documents.root / stage / doc_id):
+            detail = f"committed at {record.at}; its folder is gone"
+            run.findings.append(Finding("vanished", f"docs/{stage}/{doc_id}", "", detail))
+    committed: dict[Key, set[str]] = {}
+    for record in records:
+        if record.event == Event.COMMITTED:
+            key = str(record.facts.get("stage")), str(record.facts.get("doc_id"))
+            committed.setdefault(key, set()).add(str(record.facts.get("metadata_blake3"))[:16])
+    for key, known in run.known.items():
+        if key not in committed:
+            if not known.damaged:
+                run.found.unrecorded_documents.append(key)
+        elif not known.damaged and known.metadata_blake3 not in committed[key]:
+            detail = "its record is sound in itself, and is not the one that was committed"
+            run.findings.append(Finding("metadata_altered", f"docs/{key[0]}/{key[1]}", "metadata.json", detail))
+            run.known[key] = known._replace(damaged=frozenset({""}))
+
+
+def _compare_attempts(run: _Run, records: list[Record]) -> None:
+    recorded: dict[tuple[str, int], Record | None] = {}
+    for record in records:
+        key = str(record.facts.get("call_id")), int(record.facts.get("attempt") or 0)
+        if record.event == Event.ATTEMPTED:
+            recorded[key] = record
+        elif record.event == Event.QUARANTINED and record.facts.get("stage") is None:
+            recorded[key] = None  # moved away: its number stays free
+    told = {(finding.place, finding.file) for finding in run.findings}
+    for (call_id, number), last in recorded.items():
+        place = f"calls/{call_id[:2]}/{call_id}/{number:04d}"
+        found = run.attempts.get((call_id, number))
+        if last is not None and found is None and not (run.data.path / place).exists():
+            run.findings.append(Finding("vanished", place, "", f"attempted at {last.at}; its folder is gone"))
+        elif last is not None and found is not None:
+            for name, blake3 in sorted((last.facts.get("files") or {}).items()):
+                if found.get(name) != blake3[:16] and found.get(name) != "" and (place, name) not in told:
+                    kind = f"{name.partition('.')[0]}_{'altered' if name in found else 'missing'}"
+                    run.findings.append(Finding(kind, place, name, "it is not what the journal recorded"))
+    _find_number_gaps(run, recorded)
+    run.found.unrecorded_attempts = sorted(key for key in run.answered if key not in recorded)
+
+
+def _find_number_gaps(run: _Run, recorded: Mapping[tuple[str, int], Record | None]) -> None:
+    """Attempts are numbered from 1: a number that is left out and that the journal does not know is a lost attempt."""
+    highest: dict[str, int] = {}
+    for call_id, number in run.attempts:
+        highest[call_id] = max(number, highest.get(call_id, 0))
+    for call_id, last in highest.items():
+        for number in range(1, last):
+            place = f"calls/{call_id[:2]}/{call_id}/{number:04d}"
+            is_known = (call_id, number) in run.attempts or (call_id, number) in recorded
+            if not is_known and not (run.data.path / place).exists():
+                run.findings.append(Finding("vanished", place, "", f"attempt {last} is there, and {number} is not"))
+
+
+# Children against what they were made from
+
+
+def compare_with_parents(run: _Run) -> None:
+    """Every child against the bytes of the parents and of the attempt that it consumed."""
+    for (stage, doc_id), known in list(run.known.items()):
+        place = f"docs/{stage}/{doc_id}"
+        for parent_stage, parent_id, file, blake3 in known.parents:
+            problem = _find_parent_problem(run, (parent_stage, parent_id), file, blake3)
+            if problem:
+                kind, why = problem
+                run.findings.append(Finding(kind, place, file, f"{parent_stage}/{parent_id}: {why}"))
+        call_id, attempt = known.call
+        if call_id and known.call not in run.attempts:
+            run.findings.append(Finding("answer_missing", place, "", f"attempt {attempt} of call {call_id} is gone"))
+
+
+def _find_parent_problem(run: _Run, key: Key, file: str, blake3: str) -> tuple[str, str] | None:
+    parent = run.known.get(key)
+    if parent is None and run.data.documents.folder_of(*key).is_dir():  # made after its stage was listed
+        run.take_document(check_document(str(run.data.path), *key, deep=run.found.deep))
+        parent = run.known.get(key)
+    if parent is None:
+        return "parent_missing", "it is not in the store"
+    if "" in parent.damaged or file in parent.damaged:
+        return "parent_altered", "its bytes are not as they were recorded"
+    if parent.files.get(file) != blake3[:16]:
+        return "parent_stale", "it is sound, and holds other bytes than were consumed"
+    return None
+
+
+# Texts, pointers and task tables
+
+
+def check_derived(run: _Run) -> None:
+    for path in sorted(run.data.documents.root.glob("*/_by_task/*/*.json")):
+        _check_pointer(run, path)
+    for path in sorted(run.data.tasks_folder.glob("*/*_tasks.csv")):
+        _check_table(run, path)
+
+
+def _check_pointer(run: _Run, path: Path) -> None:
+    place, stage = str(path.relative_to(run.data.path)), path.parts[-4]
+    try:
+        pointer = json.loads(path.read_bytes())
+        doc_id = str(pointer["doc_id"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        run.findings.append(Finding("pointer_invalid", place, "", f"it cannot be read: {error}"))
+        return
+    if (stage, doc_id) not in run.known:
+        run.findings.append(Finding("pointer_dangling", place, "", f"it names {stage}/{doc_id}, which is not there"))
+
+
+def _check_table(run: _Run, path: Path) -> None:
+    """A row's parent is the one that the row's document was made from."""
+    place = str(path.relative_to(run.data.path))
+    stage = path.name.removesuffix("_tasks.csv")
+    try:
+        rows = read_task_table(path)
+    except (TaskTableInvalid, OSError) as error:
+        run.findings.append(Finding("table_invalid", place, "", str(error)))
+        return
+    for row in rows:
+        known, parent = run.known.get((stage, row["doc_id"])), row["parent_doc_id"]
+        if known and known.parents and parent and parent not in {part[1] for part in known.parents}:
+            detail = f"{row['task_id']}: the row's parent is {parent}, the document was made from {known.parents[0][1]}"
+            run.findings.append(Finding("table_invalid", place, "", detail))
+
+
+# Judging
+
+
+def judge(run: _Run) -> list[Judged]:
+    """Return the findings with their states, by place. A child follows its parent."""
+    own = [
+        Judged(finding, _judge_one(run, finding)) for finding in run.findings if not finding.kind.startswith("parent_")
+    ]
+    worst: dict[str, str] = {}
+    for finding, state in own:
+        worst[finding.place] = LOST if LOST in (state, worst.get(finding.place)) else state
+    children = [
+        Judged(finding, LOST if finding.kind == "parent_stale" else worst.get(_place_of_parent(finding), LOST))
+        for finding in run.findings
+        if finding.kind.startswith("parent_")
+    ]
+    return sorted(own + children, key=lambda one: one.finding[1:3] + one.finding[:1])
+
+
+def _place_of_parent(finding: Finding) -> str:
+    return "docs/" + finding.detail.partition(":")[0]
+
+
+def _judge_one(run: _Run, finding: Finding) -> str:
+    if finding.kind in ALWAYS_REPAIRABLE:
+        return REPAIRABLE
+    area, *rest = finding.place.split("/")
+    if area == "texts":
+        found = find_text(run.config_folder, Path(finding.place).stem) is not None
+    elif area == "docs":
+        found = _can_mend_document(run, finding, (rest[0], rest[1]))
+    elif area == "calls":
+        found = finding.kind.startswith("outcome_") and find_outcome_source(run.data, finding.place) is not None
+    else:
+        found = False
+    return REPAIRABLE if found else LOST
+
+
+def _can_mend_document(run: _Run, finding: Finding, key: Key) -> bool:
+    if finding.kind == "answer_missing":
+        return False
+    known = run.known.get(key)
+    if finding.file and finding.kind not in WHOLE_DOCUMENT and known is not None and "" not in known.damaged:
+        try:
+            metadata = json.loads((run.data.documents.folder_of(*key) / "metadata.json").read_bytes())
+            return find_bytes(run.data, metadata, finding.file, sources=run.sources) is not None
+        except (OSError, ValueError, KeyError, StoreError):
+            pass
+    return _can_make_again(run, key)
+
+
+def _can_make_again(run: _Run, key: Key) -> bool:
+    """Whether the journal names the answer that a document was made from, and it is there; or it needed none."""
+    record = run.found.committed.get(key)
+    if record is None:
+        return False
+    call_id = record.facts.get("call_id")
+    return call_id is None or (str(call_id), int(record.facts.get("attempt") or 0)) in run.answered
+
+
+class OutcomeSource(NamedTuple):
+    """An attempt whose outcome can be made again from the bytes of its response."""
+
+    attempt: Attempt
+    call: Call
+    request: dict[str, Any]
+    response: bytes
+
+
+def find_outcome_source(data: DataRoot, place: str) -> OutcomeSource | None:
+    """Return what the outcome of the attempt at calls/<hh>/<call_id>/<number> can be made from; None if it cannot.
+
+    The response must be the one that the journal or the outcome has recorded, and hold a whole answer.
+    """
+    _, _, call_id, number = place.split("/")
+    attempt = Attempt(call_id, int(number), data.path / place, None)
+    try:
+        request = attempt.read_request()
+        response = attempt.read_response()
+        fields = ("model", "endpoint", "params", "replicate")
+        call = Call(tuple(request["messages"]), *(request[name] for name in fields))
+    except (StoreError, KeyError, TypeError, OSError):
+        return None
+    recorded = _find_recorded_response(data, call_id, int(number))
+    if response is None or (recorded and hash_bytes(response) != recorded) or read_again(call, response) is None:
+        return None
+    return OutcomeSource(attempt, call, request, response)
+
+
+def _find_recorded_response(data: DataRoot, call_id: str, number: int) -> str:
+    for record in data.journal.read()[0]:
+        if record.event == Event.ATTEMPTED and (record.facts.get("call_id"), record.facts.get("attempt")) == (
+            call_id,
+            number,
+        ):
+            return str((record.facts.get("files") or {}).get("response.bin") or "")
+    return ""
