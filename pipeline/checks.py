@@ -151,7 +151,8 @@ def _check_folder(stage: str, doc_id: str, place: str, folder: int, size: _Size,
         finding = Finding("metadata_invalid", place, METADATA_FILE, f"it {problem}")
         return CheckedDocument(stage, doc_id, [finding], size_bytes=size.read)
     findings = _check_metadata(metadata, content, place) if deep else []
-    findings += _check_files(metadata["files"], folder, place, size, deep=deep)
+    if not findings:  # a damaged record says nothing of the files
+        findings = _check_files(metadata["files"], folder, place, size, deep=deep)
     return CheckedDocument(
         stage,
         doc_id,
@@ -398,8 +399,11 @@ def _read_findings(rows: list[list[str]]) -> list[Finding]:
 
 def main() -> None:
     root = sys.argv[1]
-    for line in sys.stdin:
-        print(json.dumps(check_batch(root, json.loads(line)), separators=(",", ":")), flush=True)
+    try:
+        for line in sys.stdin:
+            print(json.dumps(check_batch(root, json.loads(line)), separators=(",", ":")), flush=True)
+    except BrokenPipeError:  # whoever asked is gone
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from store.durable import place_file
 from store.errors import StoreError
 from store.journal import Event, encode_record, read_records
 
+OF_ANOTHER = frozenset({"answer_missing", "parent_stale"})  # the document itself is sound
 MENDED_WITH_ANOTHER = ("parent_missing", "parent_altered")
 ORDER = ("calls", "texts", *(f"docs/{stage}" for stage in MADE_STAGES), "docs", "tasks", "journal")
 
@@ -115,7 +116,7 @@ class Repairer:
     def _plan_document(self, place: str, findings: list[Finding]) -> Repair:
         _, stage, doc_id = place.split("/")
         kinds = {finding.kind for finding in findings}
-        if kinds <= {"answer_missing", "parent_stale"}:
+        if kinds <= OF_ANOTHER:
             why = "the document is sound; what it was made from is not there any more"
             return Repair("leave", place, why, self._cost_of(stage, doc_id), findings)
         if self._find_files(stage, doc_id, findings) is not None:
@@ -127,20 +128,20 @@ class Repairer:
         return Repair(how, place, problem, self._cost_of(stage, doc_id), findings)
 
     def _plan_attempt(self, place: str, findings: list[Finding]) -> Repair:
-        kinds = {finding.kind for finding in findings}
         parts = place.split("/")
         call_id, number = parts[2], int(parts[3]) if len(parts) > 3 else 0
         cost = self._cost_of_attempt(call_id, number)
-        if kinds <= {"outcome_invalid", "outcome_altered", "outcome_missing"}:
+        if any(finding.file == "outcome.json" for finding in findings):
             if find_outcome_source(self.data, place) is not None:
                 return Repair("interpret_again", place, "its response is whole", 0.0, findings)
-            return Repair("set_aside", place, "its response holds no whole answer", cost, findings)
+            return Repair("set_aside", place, "no whole answer can be read from its response", cost, findings)
         why = "what is left of it stays in the ledger, so that the call is not asked and paid again"
         return Repair("leave", place, why, cost, findings)
 
     def _find_files(self, stage: str, doc_id: str, findings: list[Finding]) -> dict[str, bytes] | None:
         """Return all files of a document with the bytes of its record; None if they are not to be had."""
-        if any(finding.kind in WHOLE_DOCUMENT or not finding.file for finding in findings):
+        own = [finding for finding in findings if finding.kind not in OF_ANOTHER]
+        if any(finding.kind in WHOLE_DOCUMENT or not finding.file for finding in own):
             return None
         try:
             record = (self.data.documents.folder_of(stage, doc_id) / METADATA_FILE).read_bytes()

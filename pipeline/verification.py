@@ -376,8 +376,13 @@ def _find_number_gaps(run: _Run, recorded: Mapping[tuple[str, int], Record | Non
 
 
 def compare_with_parents(run: _Run) -> None:
-    """Every child against the bytes of the parents and of the attempt that it consumed."""
+    """Every child against the bytes of the parents and of the attempt that it consumed.
+
+    What a damaged record says of them is not followed.
+    """
     for (stage, doc_id), known in list(run.known.items()):
+        if "" in known.damaged:
+            continue
         place = f"docs/{stage}/{doc_id}"
         for parent_stage, parent_id, file, blake3 in known.parents:
             problem = _find_parent_problem(run, (parent_stage, parent_id), file, blake3)
