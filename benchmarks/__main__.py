@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import chain3, dashboard, document_cost, fan, page, planning
+from benchmarks import chain3, dashboard, document_cost, fan, page, planning, verification
 from benchmarks.machine import describe_machine
 from benchmarks.measure import ROOT
 from benchmarks.peers import PEERS
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "fan": fan,
     "dashboard": dashboard,
     "planning": planning,
+    "verification": verification,
     "chain3": chain3,
 }
 

@@ -18,7 +18,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from store.errors import StoreError
 from store.identity import IDENTITY_VERSION, encode_parsed, hash_bytes, id_from_digest, new_hasher
 
 PIECE_BYTES = 1 << 20
+FIRST_BYTES = 1 << 16  # of a file of unknown size; nearly all records are shorter
 LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC  # a link is never followed: what it leads to was not committed
 CALL_FIELDS = ("messages", "model", "endpoint", "params", "replicate")
 REQUEST, RESPONSE, OUTCOME = "request.json", "response.bin", "outcome.json"
@@ -54,7 +55,6 @@ class CheckedDocument(NamedTuple):
     stage: str
     doc_id: str
     findings: list[Finding]
-    content_id: str = ""
     metadata_blake3: str = ""
     files: dict[str, str] = {}  # noqa: RUF012  name: blake3, as recorded
     parents: list[list[str]] = []  # noqa: RUF012  stage, doc_id, file, blake3 of what was consumed
@@ -86,8 +86,8 @@ class _Size:
 
 
 @contextmanager
-def _open(name: str, *, flags: int = 0, folder: int | None = None) -> Iterator[int]:
-    descriptor = os.open(name, LOOK | flags, dir_fd=folder)
+def _open_folder(name: str, folder: int | None = None) -> Iterator[int]:
+    descriptor = os.open(name, LOOK | os.O_DIRECTORY, dir_fd=folder)
     try:
         yield descriptor
     finally:
@@ -95,18 +95,24 @@ def _open(name: str, *, flags: int = 0, folder: int | None = None) -> Iterator[i
 
 
 def _read_all(name: str, folder: int, size: _Size) -> bytes:
-    with _open(name, folder=folder) as descriptor:
-        pieces = [os.read(descriptor, PIECE_BYTES)]
-        while pieces[-1]:
-            pieces.append(os.read(descriptor, PIECE_BYTES))
-    content = b"".join(pieces)
+    descriptor = os.open(name, LOOK, dir_fd=folder)
+    try:
+        content = os.read(descriptor, FIRST_BYTES)
+        if len(content) == FIRST_BYTES:
+            pieces = [content]
+            while pieces[-1]:
+                pieces.append(os.read(descriptor, PIECE_BYTES))
+            content = b"".join(pieces)
+    finally:
+        os.close(descriptor)
     size.read += len(content)
     return content
 
 
 def _hash_file(name: str, folder: int, size: _Size, *, expected_bytes: int) -> tuple[int, str]:
     """Return a file's size and hash. One read if it has the expected size and is no giant."""
-    with _open(name, folder=folder) as descriptor:
+    descriptor = os.open(name, LOOK, dir_fd=folder)
+    try:
         content = os.read(descriptor, min(expected_bytes + 1, PIECE_BYTES))
         if len(content) == expected_bytes < PIECE_BYTES:
             size.read += expected_bytes
@@ -116,6 +122,8 @@ def _hash_file(name: str, folder: int, size: _Size, *, expected_bytes: int) -> t
             hasher.update(content)
             found += len(content)
             content = os.read(descriptor, PIECE_BYTES)
+    finally:
+        os.close(descriptor)
     size.read += found
     return found, hasher.hexdigest()
 
@@ -123,11 +131,14 @@ def _hash_file(name: str, folder: int, size: _Size, *, expected_bytes: int) -> t
 # Documents
 
 
-def check_document(root: str, stage: str, doc_id: str, *, deep: bool) -> CheckedDocument:
+def check_document(
+    root: str, stage: str, doc_id: str, *, deep: bool, committed: Container[str] = ()
+) -> CheckedDocument:
+    """Return what a document's folder holds. `committed` are hashes of its metadata.json that the journal knows."""
     place, size = f"docs/{stage}/{doc_id}", _Size()
     try:
-        with _open(f"{root}/{place}", flags=os.O_DIRECTORY) as folder:
-            return _check_folder(stage, doc_id, place, folder, size, deep=deep)
+        with _open_folder(f"{root}/{place}") as folder:
+            return _check_folder(stage, doc_id, place, folder, size, deep=deep, committed=committed)
     except FileNotFoundError:  # moved away while the check was under way
         return CheckedDocument(stage, doc_id, [Finding("vanished", place, "", "its folder is gone")])
     except NotADirectoryError:
@@ -136,29 +147,32 @@ def check_document(root: str, stage: str, doc_id: str, *, deep: bool) -> Checked
         return CheckedDocument(stage, doc_id, [Finding("unreadable", place, "", str(error))], size_bytes=size.read)
 
 
-def _check_folder(stage: str, doc_id: str, place: str, folder: int, size: _Size, *, deep: bool) -> CheckedDocument:
+def _check_folder(
+    stage: str, doc_id: str, place: str, folder: int, size: _Size, *, deep: bool, committed: Container[str]
+) -> CheckedDocument:
     try:
         content = _read_all(METADATA_FILE, folder, size)
     except OSError as error:
         kind = "metadata_missing" if isinstance(error, FileNotFoundError) else "unreadable"
         return CheckedDocument(stage, doc_id, [Finding(kind, place, METADATA_FILE, str(error))])
     try:
-        metadata = json.loads(content)
+        metadata = json.loads(content.decode())
         problem = find_metadata_problem(metadata, stage, doc_id)
     except (ValueError, RecursionError) as error:
         problem = f"is not JSON: {error}"
     if problem:
         finding = Finding("metadata_invalid", place, METADATA_FILE, f"it {problem}")
         return CheckedDocument(stage, doc_id, [finding], size_bytes=size.read)
-    findings = _check_metadata(metadata, content, place) if deep else []
+    metadata_blake3 = hash_bytes(content)
+    is_vouched_for = metadata_blake3 in committed  # these are the bytes that were committed
+    findings = _check_metadata(metadata, content, place) if deep and not is_vouched_for else []
     if not findings:  # a damaged record says nothing of the files
         findings = _check_files(metadata["files"], folder, place, size, deep=deep)
     return CheckedDocument(
         stage,
         doc_id,
         findings,
-        content_id=hash_bytes(encode_parsed(metadata["files"])),
-        metadata_blake3=hash_bytes(content),
+        metadata_blake3=metadata_blake3,
         files={name: record["blake3"] for name, record in metadata["files"].items()},
         parents=[[str(part.get(key)) for key in ("stage", "doc_id", "file", "blake3")] for part in _parents(metadata)],
         call_id=str(metadata.get("call_id") or ""),
@@ -223,7 +237,7 @@ def _list_files(folder: int) -> set[str]:
             if not entry.is_dir(follow_symlinks=False):
                 names.add(entry.name)
                 continue
-            with _open(entry.name, flags=os.O_DIRECTORY, folder=folder) as inner:
+            with _open_folder(entry.name, folder) as inner:
                 names |= {f"{entry.name}/{name}" for name in os.listdir(inner)}
     return names
 
@@ -259,7 +273,8 @@ def _is_link(name: str, folder: int) -> bool:
 # Calls
 
 
-def check_call(root: str, call_id: str, *, deep: bool) -> CheckedCall:
+def check_call(root: str, call_id: str, *, deep: bool, recorded: Mapping[str, Sequence[Any]] = {}) -> CheckedCall:
+    """Return what a call's folder holds. `recorded` is {number: (status, {file: blake3})} of the journal."""
     place, size = f"calls/{call_id[:2]}/{call_id}", _Size()
     findings: list[Finding] = []
     attempts: list[CheckedAttempt] = []
@@ -270,11 +285,25 @@ def check_call(root: str, call_id: str, *, deep: bool) -> CheckedCall:
     for name in filter(ATTEMPT_FORM.fullmatch, names):
         own = f"{place}/{name}"
         try:
-            with _open(f"{root}/{own}", flags=os.O_DIRECTORY) as folder:
+            with _open_folder(f"{root}/{own}") as folder:
+                known = recorded.get(str(int(name)))
+                if deep and known and _holds(folder, known[1], size):
+                    attempts.append(CheckedAttempt(int(name), known[0], known[1]))
+                    continue
                 attempts.append(_check_attempt(call_id, int(name), own, folder, size, findings, deep=deep))
         except OSError as error:
             findings.append(Finding("unreadable", own, "", str(error)))
     return CheckedCall(call_id, findings, attempts, size.read)
+
+
+def _holds(folder: int, files: Mapping[str, str], size: _Size) -> bool:
+    """Whether a folder has these files with these hashes, and no other: then nothing need be parsed."""
+    try:
+        if set(os.listdir(folder)) != files.keys():
+            return False
+        return all(hash_bytes(_read_all(name, folder, size)) == blake3 for name, blake3 in files.items())
+    except OSError:
+        return False
 
 
 def _check_attempt(
@@ -376,11 +405,14 @@ def check_text(root: str, digest: str) -> tuple[list[Finding], int]:
 
 
 def check_batch(root: str, batch: dict[str, Any]) -> list[Any]:
-    """Return the results of {"kind": "documents" or "calls", "deep": true, "names": […]}, in order."""
+    """Return the results of {"kind": "documents" or "calls", "deep": true, "names": […]}, in order.
+
+    A name is (stage, doc_id, committed) or (call_id, recorded), see `check_document` and `check_call`.
+    """
     deep = bool(batch["deep"])
     if batch["kind"] == "documents":
-        return [check_document(root, stage, doc_id, deep=deep) for stage, doc_id in batch["names"]]
-    return [check_call(root, call_id, deep=deep) for call_id in batch["names"]]
+        return [check_document(root, stage, name, deep=deep, committed=known) for stage, name, known in batch["names"]]
+    return [check_call(root, call_id, deep=deep, recorded=known) for call_id, known in batch["names"]]
 
 
 def read_results(kind: str, results: list[Any]) -> list[Any]:

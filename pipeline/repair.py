@@ -26,13 +26,13 @@ from pipeline.making import Maker, make_document, salvage_attempts
 from pipeline.report_document import make_report
 from pipeline.sources import Source, find_bytes, find_text
 from pipeline.stages import MADE_STAGES, Stage
-from pipeline.verification import WHOLE_DOCUMENT, Verification, find_outcome_source
+from pipeline.verification import WHOLE_DOCUMENT, OutcomeSource, Verification, attempt_at, find_outcome_source
 from pipeline.workspace import Workspace
 from store.data_root import DataRoot
 from store.documents import METADATA_FILE
 from store.durable import place_file
 from store.errors import StoreError
-from store.journal import Event, encode_record, read_records
+from store.journal import encode_record, read_records
 
 OF_ANOTHER = frozenset({"answer_missing", "parent_stale"})  # the document itself is sound
 MENDED_WITH_ANOTHER = ("parent_missing", "parent_altered")
@@ -128,11 +128,9 @@ class Repairer:
         return Repair(how, place, problem, self._cost_of(stage, doc_id), findings)
 
     def _plan_attempt(self, place: str, findings: list[Finding]) -> Repair:
-        parts = place.split("/")
-        call_id, number = parts[2], int(parts[3]) if len(parts) > 3 else 0
-        cost = self._cost_of_attempt(call_id, number)
+        cost = self._cost_of_attempt(*attempt_at(place))
         if any(finding.file == "outcome.json" for finding in findings):
-            if find_outcome_source(self.data, place) is not None:
+            if self._find_outcome_source(place) is not None:
                 return Repair("interpret_again", place, "its response is whole", 0.0, findings)
             return Repair("set_aside", place, "no whole answer can be read from its response", cost, findings)
         why = "what is left of it stays in the ledger, so that the call is not asked and paid again"
@@ -183,13 +181,11 @@ class Repairer:
         return self._cost_of_attempt(str(record.facts["call_id"]), int(record.facts.get("attempt") or 0))
 
     def _cost_of_attempt(self, call_id: str, number: int) -> float | None:
-        costs = [
-            record.facts.get("usd")
-            for record in self.data.journal.read()[0]
-            if record.event == Event.ATTEMPTED
-            and (record.facts.get("call_id"), record.facts.get("attempt")) == (call_id, number)
-        ]
-        return costs[-1] if costs else None
+        record = self.found.attempted.get((call_id, number))
+        return record.facts.get("usd") if record else None
+
+    def _find_outcome_source(self, place: str) -> OutcomeSource | None:
+        return find_outcome_source(self.data, place, self.found.attempted.get(attempt_at(place)))
 
     # Doing it
 
@@ -250,7 +246,7 @@ class Repairer:
         make_document(_without_asking(self.workspace.maker), planned.plan, cohort=planned.cohort)
 
     def _interpret_again(self, repair: Repair) -> str:
-        source = find_outcome_source(self.data, repair.place)
+        source = self._find_outcome_source(repair.place)
         if source is None:
             return "its response could be read when this was planned, and cannot now"
         attempt = source.attempt

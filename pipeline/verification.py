@@ -50,6 +50,7 @@ ALWAYS_REPAIRABLE = frozenset(
 )
 
 Key = tuple[str, str]  # stage, doc_id
+Recorded = dict[str, dict[str, tuple[str, dict[str, str]]]]  # call_id: {number: (status, {file: blake3})}
 
 
 class Judged(NamedTuple):
@@ -75,7 +76,6 @@ class Progress(NamedTuple):
 class Known(NamedTuple):
     """What comparing needs of a checked document; hashes are cut to 16 hex digits, for a million of these."""
 
-    content_id: str
     metadata_blake3: str
     files: Mapping[str, str]
     parents: list[list[str]]
@@ -99,6 +99,7 @@ class Verification:
     unrecorded_documents: list[Key] = field(default_factory=list)  # sound, and unknown to the journal
     unrecorded_attempts: list[tuple[str, int]] = field(default_factory=list)
     committed: dict[Key, Record] = field(default_factory=dict)
+    attempted: dict[tuple[str, int], Record] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -152,13 +153,15 @@ class _Run:
         self.known: dict[Key, Known] = {}
         self.attempts: dict[tuple[str, int], dict[str, str]] = {}  # (call_id, number): hashes of its files
         self.answered: set[tuple[str, int]] = set()
+        self.committed: dict[Key, list[str]] = {}  # the hashes of metadata.json that were committed
         self.started = time.monotonic()
 
     def run(self, *, resume: bool, workers: int | None) -> Verification:
         note = _Note.read(self.data) if resume and self.found.deep else _Note()
         documents, calls = _list_documents(self.data, self.findings), list(self.data.calls.walk())
         records, gaps = _read_journal(self.data, self.findings)  # after the listing: what comes now is not missed
-        self._check_all(documents, calls, note, workers)
+        self.committed, recorded = _index_journal(records)
+        self._check_all(documents, calls, recorded, note, workers)
         self._check_texts()
         compare_with_journal(self, records, gaps)
         compare_with_parents(self)
@@ -168,13 +171,16 @@ class _Run:
         _Note.path_of(self.data).unlink(missing_ok=True)
         return self.found
 
-    def _check_all(self, documents: list[Key], calls: list[str], note: _Note, workers: int | None) -> None:
+    def _check_all(
+        self, documents: list[Key], calls: list[str], recorded: Recorded, note: _Note, workers: int | None
+    ) -> None:
         total = len(documents) + len(calls)
         if workers is None:
             workers = (os.cpu_count() or 1) if total >= FEWEST_FOR_WORKERS else 0
         done, noted = 0, time.monotonic()
         try:
-            for batch, results in check_batches(self.data.path, self._batches(documents, calls, note), workers=workers):
+            batches = self._batches(documents, calls, recorded, note)
+            for batch, results in check_batches(self.data.path, batches, workers=workers):
                 for result in results:
                     (self.take_document if batch.kind == "documents" else self.take_call)(result)
                 done += len(results)
@@ -191,7 +197,7 @@ class _Run:
         if self.found.deep:
             note.write(self.data)
 
-    def _batches(self, documents: list[Key], calls: list[str], note: _Note) -> Iterator[Batch]:
+    def _batches(self, documents: list[Key], calls: list[str], recorded: Recorded, note: _Note) -> Iterator[Batch]:
         deep = self.found.deep
 
         def is_deep(place: str, position: str, last: str) -> bool:
@@ -199,9 +205,11 @@ class _Run:
 
         by_depth = groupby(documents, lambda key: is_deep(f"docs/{key[0]}/{key[1]}", "/".join(key), note.document))
         for depth, keys in by_depth:
-            yield from (Batch("documents", part, depth) for part in _split(keys))
+            known = ((*key, self.committed.get(key, [])) for key in keys)
+            yield from (Batch("documents", part, depth) for part in _split(known))
         for depth, names in groupby(calls, lambda name: is_deep(f"calls/{name[:2]}/{name}", name, note.call)):
-            yield from (Batch("calls", part, depth) for part in _split(names))
+            attempts = ((name, recorded.get(name, {})) for name in names)
+            yield from (Batch("calls", part, depth) for part in _split(attempts))
 
     def take_document(self, checked: CheckedDocument) -> None:
         self.found.documents += 1
@@ -209,7 +217,6 @@ class _Run:
         self.findings += checked.findings
         damaged = {"" if finding.kind in WHOLE_DOCUMENT else finding.file for finding in checked.findings}
         self.known[checked.stage, checked.doc_id] = Known(
-            checked.content_id[:16],
             checked.metadata_blake3[:16],
             {intern(name): blake3[:16] for name, blake3 in checked.files.items()},
             checked.parents,
@@ -271,8 +278,8 @@ class _Note(NamedTuple):
     def at(self, batch: Batch, findings: Iterable[Finding]) -> _Note:
         places = frozenset("/".join(finding.place.split("/")[:3]) for finding in findings)
         if batch.kind == "documents":
-            return _Note(max(self.document, "/".join(batch.names[-1])), self.call, places)
-        return _Note(self.document, max(self.call, batch.names[-1]), places)
+            return _Note(max(self.document, "/".join(batch.names[-1][:2])), self.call, places)
+        return _Note(self.document, max(self.call, batch.names[-1][0]), places)
 
     def write(self, data: DataRoot) -> None:
         value = {"schema": NOTE_SCHEMA, **self._asdict(), "places": sorted(self.places)}
@@ -303,6 +310,21 @@ def _read_journal(data: DataRoot, findings: list[Finding]) -> tuple[list[Record]
 # The journal against the folders
 
 
+def _index_journal(records: list[Record]) -> tuple[dict[Key, list[str]], Recorded]:
+    """Return the hashes of each document's metadata.json at its commits, and what is known of each call's attempts."""
+    committed: dict[Key, list[str]] = {}
+    recorded: Recorded = {}
+    for record in records:
+        facts = record.facts
+        if record.event == Event.COMMITTED:
+            key = str(facts.get("stage")), str(facts.get("doc_id"))
+            committed.setdefault(key, []).append(str(facts.get("metadata_blake3")))
+        elif record.event == Event.ATTEMPTED and facts.get("files"):
+            attempts = recorded.setdefault(str(facts.get("call_id")), {})
+            attempts[str(facts.get("attempt"))] = (str(facts.get("status") or ""), facts["files"])
+    return committed, recorded
+
+
 def compare_with_journal(run: _Run, records: list[Record], gaps: list[Gap]) -> None:
     for gap in gaps:
         if gap.is_tail:
@@ -312,25 +334,21 @@ def compare_with_journal(run: _Run, records: list[Record], gaps: list[Gap]) -> N
             run.findings.append(Finding("journal_damaged", f"journal/{gap.path.name}", "", detail))
     expected = list_expected(records)
     run.found.committed = expected
-    _compare_documents(run, records, expected)
+    _compare_documents(run, expected)
     _compare_attempts(run, records)
 
 
-def _compare_documents(run: _Run, records: list[Record], expected: dict[Key, Record]) -> None:
+def _compare_documents(run: _Run, expected: dict[Key, Record]) -> None:
     for (stage, doc_id), record in expected.items():
         if (stage, doc_id) not in run.known and not os.path.lexists(run.data.documents.root / stage / doc_id):
             detail = f"committed at {record.at}; its folder is gone"
             run.findings.append(Finding("vanished", f"docs/{stage}/{doc_id}", "", detail))
-    committed: dict[Key, set[str]] = {}
-    for record in records:
-        if record.event == Event.COMMITTED:
-            key = str(record.facts.get("stage")), str(record.facts.get("doc_id"))
-            committed.setdefault(key, set()).add(str(record.facts.get("metadata_blake3"))[:16])
     for key, known in run.known.items():
-        if key not in committed:
+        hashes = run.committed.get(key)
+        if hashes is None:
             if not known.damaged:
                 run.found.unrecorded_documents.append(key)
-        elif not known.damaged and known.metadata_blake3 not in committed[key]:
+        elif not known.damaged and known.metadata_blake3 not in [blake3[:16] for blake3 in hashes]:
             detail = "its record is sound in itself, and is not the one that was committed"
             run.findings.append(Finding("metadata_altered", f"docs/{key[0]}/{key[1]}", "metadata.json", detail))
             run.known[key] = known._replace(damaged=frozenset({""}))
@@ -355,6 +373,7 @@ def _compare_attempts(run: _Run, records: list[Record]) -> None:
                 if found.get(name) != blake3[:16] and found.get(name) != "" and (place, name) not in told:
                     kind = f"{name.partition('.')[0]}_{'altered' if name in found else 'missing'}"
                     run.findings.append(Finding(kind, place, name, "it is not what the journal recorded"))
+    run.found.attempted = {key: last for key, last in recorded.items() if last is not None}
     _find_number_gaps(run, recorded)
     run.found.unrecorded_attempts = sorted(key for key in run.answered if key not in recorded)
 
@@ -478,7 +497,7 @@ def _judge_one(run: _Run, finding: Finding) -> str:
     elif area == "docs":
         found = _can_mend_document(run, finding, (rest[0], rest[1]))
     elif area == "calls":
-        found = finding.kind.startswith("outcome_") and find_outcome_source(run.data, finding.place) is not None
+        found = finding.file == "outcome.json" and _can_interpret_again(run, finding.place)
     else:
         found = False
     return REPAIRABLE if found else LOST
@@ -506,19 +525,27 @@ def _can_make_again(run: _Run, key: Key) -> bool:
     return call_id is None or (str(call_id), int(record.facts.get("attempt") or 0)) in run.answered
 
 
+def _can_interpret_again(run: _Run, place: str) -> bool:
+    return find_outcome_source(run.data, place, run.found.attempted.get(attempt_at(place))) is not None
+
+
+def attempt_at(place: str) -> tuple[str, int]:
+    """calls/01/0123456789abcdef/0002 -> ("0123456789abcdef", 2); 0 for the folder of the call"""
+    _, _, call_id, *number = place.split("/")
+    return call_id, int(number[0]) if number else 0
+
+
 class OutcomeSource(NamedTuple):
     """An attempt whose outcome can be made again from the bytes of its response."""
 
     attempt: Attempt
     call: Call
-    request: dict[str, Any]
-    response: bytes
 
 
-def find_outcome_source(data: DataRoot, place: str) -> OutcomeSource | None:
+def find_outcome_source(data: DataRoot, place: str, record: Record | None) -> OutcomeSource | None:
     """Return what the outcome of the attempt at calls/<hh>/<call_id>/<number> can be made from; None if it cannot.
 
-    The response must be the one that the journal or the outcome has recorded, and hold a whole answer.
+    The response must hold a whole answer, and be the one that the journal has recorded, if `record` is there.
     """
     _, _, call_id, number = place.split("/")
     attempt = Attempt(call_id, int(number), data.path / place, None)
@@ -529,17 +556,7 @@ def find_outcome_source(data: DataRoot, place: str) -> OutcomeSource | None:
         call = Call(tuple(request["messages"]), *(request[name] for name in fields))
     except (StoreError, KeyError, TypeError, OSError):
         return None
-    recorded = _find_recorded_response(data, call_id, int(number))
+    recorded = (record.facts.get("files") or {}).get("response.bin") if record else None
     if response is None or (recorded and hash_bytes(response) != recorded) or read_again(call, response) is None:
         return None
-    return OutcomeSource(attempt, call, request, response)
-
-
-def _find_recorded_response(data: DataRoot, call_id: str, number: int) -> str:
-    for record in data.journal.read()[0]:
-        if record.event == Event.ATTEMPTED and (record.facts.get("call_id"), record.facts.get("attempt")) == (
-            call_id,
-            number,
-        ):
-            return str((record.facts.get("files") or {}).get("response.bin") or "")
-    return ""
+    return OutcomeSource(attempt, call)

@@ -210,7 +210,7 @@ class CallLedger:
     def walk(self) -> Iterator[str]:
         """Yield every call_id, sorted."""
         for shard in sorted(self.root.glob("??")):
-            yield from sorted(path.name for path in shard.iterdir() if ID_FORM.fullmatch(path.name))
+            yield from sorted(filter(ID_FORM.fullmatch, os.listdir(shard)))
 
     def _numbers(self, call_id: str) -> list[int]:
         try:

@@ -448,7 +448,9 @@ def test_an_interrupted_verification_goes_on_where_it_was(workspace, monkeypatch
 
     def spy(root, batches, *, workers):
         for batch, results in check_batches(root, batches, workers=workers):
-            depths.extend(("/".join(name) if batch.kind == "documents" else name, batch.deep) for name in batch.names)
+            depths.extend(
+                ("/".join(name[:2]) if batch.kind == "documents" else name[0], batch.deep) for name in batch.names
+            )
             yield batch, results
 
     monkeypatch.setattr(verification, "check_batches", spy)
