@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from store.errors import NoRoom, StoreNotUsable
 
+MEGABYTE = 1_000_000
 GOOD_SECONDS = 1.0  # how long one look holds for a process
 WRITTEN_FOLDERS = ("", ".tmp", "calls", "docs", "journal")
 
@@ -54,6 +55,7 @@ class Preflight:
         found = os.statvfs(self._root)
         free = Reserve(found.f_bavail * found.f_frsize, found.f_favail)
         if free.size_bytes < self._reserve.size_bytes:
-            raise NoRoom(self._root, what="bytes", free=free.size_bytes, reserve=self._reserve.size_bytes)
+            megabytes = [size // MEGABYTE for size in (free.size_bytes, self._reserve.size_bytes)]
+            raise NoRoom(self._root, what="MB", free=megabytes[0], reserve=megabytes[1])
         if found.f_files and free.inodes < self._reserve.inodes:  # 0: the filesystem makes them as it needs them
             raise NoRoom(self._root, what="inodes", free=free.inodes, reserve=self._reserve.inodes)

@@ -18,7 +18,7 @@ CALL_ID = "fedcba9876543210"
 ENDLESS = 1 << 62
 
 
-@pytest.mark.parametrize(("reserve", "what"), [(Reserve(ENDLESS, 0), "bytes"), (Reserve(0, ENDLESS), "inodes")])
+@pytest.mark.parametrize(("reserve", "what"), [(Reserve(ENDLESS, 0), "MB"), (Reserve(0, ENDLESS), "inodes")])
 def test_a_call_does_not_begin_while_less_than_the_reserve_is_free(tmp_path, reserve, what):
     if what == "inodes" and os.statvfs(tmp_path).f_files == 0:
         pytest.skip("this filesystem has no limit of inodes")
