@@ -18,7 +18,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,16 +155,16 @@ def _check_folder(
     except OSError as error:
         kind = "metadata_missing" if isinstance(error, FileNotFoundError) else "unreadable"
         return CheckedDocument(stage, doc_id, [Finding(kind, place, METADATA_FILE, str(error))])
+    metadata_blake3 = hash_bytes(content)
+    is_vouched_for = metadata_blake3 in committed  # these are the bytes that were committed, for this document
     try:
         metadata = json.loads(content.decode())
-        problem = find_metadata_problem(metadata, stage, doc_id)
+        problem = None if is_vouched_for else find_metadata_problem(metadata, stage, doc_id)
     except (ValueError, RecursionError) as error:
         problem = f"is not JSON: {error}"
     if problem:
         finding = Finding("metadata_invalid", place, METADATA_FILE, f"it {problem}")
         return CheckedDocument(stage, doc_id, [finding], size_bytes=size.read)
-    metadata_blake3 = hash_bytes(content)
-    is_vouched_for = metadata_blake3 in committed  # these are the bytes that were committed
     findings = _check_metadata(metadata, content, place) if deep and not is_vouched_for else []
     if not findings:  # a damaged record says nothing of the files
         findings = _check_files(metadata["files"], folder, place, size, deep=deep)
@@ -217,7 +217,7 @@ def _check_files(
 ) -> list[Finding]:
     findings = []
     try:
-        found = _list_files(folder)
+        found = _list_files(folder, records.keys() | {METADATA_FILE})
     except OSError as error:
         return [Finding("unreadable", place, "", str(error))]
     for name in sorted(records):
@@ -229,16 +229,14 @@ def _check_files(
     return findings
 
 
-def _list_files(folder: int) -> set[str]:
+def _list_files(folder: int, expected: Set[str]) -> set[str]:
     """Return the names of all that lies in a document's folder, one folder below it as extras/page.html."""
-    names: set[str] = set()
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                names.add(entry.name)
-                continue
-            with _open_folder(entry.name, folder) as inner:
-                names |= {f"{entry.name}/{name}" for name in os.listdir(inner)}
+    names = set(os.listdir(folder))
+    for name in names - expected:
+        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            names.remove(name)
+            with _open_folder(name, folder) as inner:
+                names |= {f"{name}/{inside}" for inside in os.listdir(inner)}
     return names
 
 
