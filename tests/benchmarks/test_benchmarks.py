@@ -71,6 +71,15 @@ def test_planning_measures_a_plan_and_the_start_of_a_build(tmp_path):
     ]
 
 
+@pytest.mark.slow
+def test_verification_is_measured_beside_hashing_alone(tmp_path):
+    result = run_benchmark(tmp_path, "verification", "--sizes", "5")
+
+    tools = {row["tool"] for row in result["rows"]}
+    assert tools >= {"daybook verify --deep", "blake3 alone, one process", "blake3 alone, a process a core"}
+    assert [aim["limit"] for aim in result["aims"]] == [">= 70", ">= 70"]
+
+
 @can_trace
 @pytest.mark.slow
 def test_the_floor_writes_and_flushes_what_daybook_does(tmp_path):
