@@ -325,3 +325,18 @@ def test_a_document_is_not_put_back_with_other_bytes_or_over_another(workspace):
     assert not folder.exists()
     workspace.data.documents.restore("draft", folder.name, files)
     assert read_files(folder) == files
+
+
+def test_a_document_whose_making_would_take_another_call_is_not_made(workspace):
+    """The parent holds other bytes now, so its prompt is another: the answer in the ledger is not one to it."""
+    draft, essay = find_folder(workspace, Stage.DRAFT, "tide"), find_folder(workspace, Stage.ESSAY, "tide__synthesis")
+    metadata = json.loads((draft / METADATA_FILE).read_bytes())
+    shutil.rmtree(draft)
+    shutil.rmtree(essay)
+    workspace.data.documents.commit("draft", draft.name, {"parsed.txt": b"made anew"}, metadata)
+    attempts = count_attempts(workspace)
+
+    done = {one.repair.place: one for one in repair(workspace)}
+
+    assert "was not asked" in done[f"docs/essay/{essay.name}"].problem
+    assert count_attempts(workspace) == attempts
