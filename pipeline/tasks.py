@@ -75,7 +75,7 @@ class daybook(luigi.Config):  # type: ignore[misc]  # noqa: N801  the class name
         max_value=HIGHEST_CONCURRENCY,
         right_op=operator.le,
         default=DEFAULT_CONCURRENCY,
-        description="Documents at work at the same time; --workers goes before it if it is 2 or more.",
+        description="Documents at work at the same time; --workers goes before it, unless it is 1.",
     )
     retry = luigi.Parameter(
         default="", description="Final statuses that are tried again: gen_error, truncated, or both with a comma."
