@@ -16,19 +16,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import luigi
 
 from pipeline.admissions import Meter
 from pipeline.budgets import Caps
+from pipeline.build_result import REPORT_PAGE, BuildResult
 from pipeline.errors import BudgetReached, DocumentFailed
 from pipeline.estimates import add_up, estimate_stages
 from pipeline.making import Ask, parse_retry
 from pipeline.planning import DocumentPlan
 from pipeline.prices import PriceUnknown, find_price
-from pipeline.report_document import REPORT_PAGE, make_report
+from pipeline.report_document import make_report
 from pipeline.scheduler_client import RPCError, SchedulerClient, SchedulerUnreachable, check_url
 from pipeline.settings import Roots
 from pipeline.stages import Stage, Status
@@ -47,49 +48,6 @@ class Display(Protocol):
     def failed(self, plan: DocumentPlan, reason: str) -> None: ...
     def say(self, line: str) -> None: ...
     def stop(self) -> None: ...
-
-
-@dataclass
-class BuildResult:
-    """What a build did. `failures` holds what could not be made, each with its status and reason."""
-
-    cohort: str
-    made: dict[str, int] = field(default_factory=dict)
-    present: int = 0
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_usd: float | None = 0.0  # of this run; None if an attempt's is not known
-    seconds: float = 0.0
-    failures: list[dict[str, str]] = field(default_factory=list)
-    missing: int = 0
-    report_doc_id: str = ""
-    report_page: str = ""
-    errors: list[str] = field(default_factory=list)
-    is_budget_reached: bool = False
-    budget: dict[str, Any] | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        return self.missing == 0 and not self.errors
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "cohort": self.cohort,
-            "complete": self.is_complete,
-            "made": self.made,
-            "present_before": self.present,
-            "missing": self.missing,
-            "calls": self.calls,
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "cost_usd": self.cost_usd,
-            "seconds": round(self.seconds, 3),
-            "failures": self.failures,
-            "errors": self.errors,
-            "budget": self.budget,
-            "report": {"doc_id": self.report_doc_id, "page": self.report_page} if self.report_doc_id else None,
-        }
 
 
 class _CountingAsk:

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import printing
+from pipeline.build_result import BuildResult
+from pipeline.completeness import find_complete
 from pipeline.errors import PipelineError
 from pipeline.settings import HIGHEST_CONCURRENCY, Roots, find_roots
+from store.data_root import DataRoot
 from store.errors import StoreError
 
 EXIT_OK, EXIT_ERROR = 0, 1
@@ -30,7 +33,8 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    arguments = _make_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _make_parser(words[0] if words else "").parse_args(words)
     command: Command = arguments.command
     try:
         return command(arguments)
@@ -53,7 +57,8 @@ def _say_interrupted(code: int) -> int:
     return code
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _make_parser(asked: str) -> argparse.ArgumentParser:
+    """Return the parser of all commands; or only of the one that is asked for, which is faster."""
     parser = argparse.ArgumentParser(
         prog="daybook",
         description="Writing experiments with language models that can be rerun, verified and traced.",
@@ -61,9 +66,19 @@ def _make_parser() -> argparse.ArgumentParser:
         "the config folder likewise.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    making = (_add_build, _add_scheduler, _add_plan)
-    looking = (_add_status, _add_show, _add_lineage, _add_explain, _add_usage)
-    for add in (*making, *looking, _add_parse, _add_adopt):
+    known = {
+        "build": _add_build,
+        "scheduler": _add_scheduler,
+        "plan": _add_plan,
+        "status": _add_status,
+        "show": _add_show,
+        "lineage": _add_lineage,
+        "explain": _add_explain,
+        "usage": _add_usage,
+        "parse": _add_parse,
+        "adopt": _add_adopt,
+    }
+    for add in [known[asked]] if asked in known else known.values():
         add(commands)
     return parser
 
@@ -158,12 +173,22 @@ def _read_tokens(text: str) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    roots = _roots(arguments)
+    record = find_complete(roots, arguments.cohort, DataRoot(roots.data).documents)
+    if record is not None:
+        result = BuildResult.of_complete(arguments.cohort, record, roots)
+        _print(arguments, result.as_json(), printing.format_build)
+        return EXIT_OK
+    return _build_what_is_missing(arguments, roots)
+
+
+def _build_what_is_missing(arguments: argparse.Namespace, roots: Roots) -> int:
     from pipeline.budgets import Caps
-    from pipeline.building import build_cohort  # brings Luigi with it
+    from pipeline.building import build_cohort  # brings Luigi with it, which nobody waits for in vain
     from pipeline.displays import choose_display
 
     result = build_cohort(
-        _roots(arguments),
+        roots,
         arguments.cohort,
         allow_missing=arguments.allow_missing,
         concurrency=arguments.concurrency,

@@ -14,7 +14,6 @@ from store.documents import Document
 from store.errors import DocumentMissing
 from store.identity import digest_of, id_from_digest
 
-REPORT_PAGE = "extras/report.html"
 SUMMARY_FILE = "parsed.txt"
 
 

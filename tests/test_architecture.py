@@ -24,6 +24,7 @@ LAYERS = [
     ["pipeline.document_page"],
     ["pipeline.admissions"],
     ["pipeline.budgets"],
+    ["pipeline.build_result"],
     ["pipeline.task_tables", "pipeline.completeness"],
     ["pipeline.planning"],
     ["pipeline.configuration", "pipeline.adoption", "pipeline.trying", "pipeline.reports"],
