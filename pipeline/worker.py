@@ -212,7 +212,8 @@ class AsyncWorker(Worker):  # type: ignore[misc]
             return False
         logger.info("The scheduler was started anew; it is told of %d tasks again.", len(self._told_tasks))
         for task_id, told in sorted(self._told_tasks.items(), key=lambda item: item[0] not in self._running_tasks):
-            self._scheduler.add_task(**_describe_again(told, is_running=task_id in self._running_tasks))
+            facts = _describe_again(told, is_running=task_id in self._running_tasks)
+            self._scheduler.add_task(**facts, is_told_again=True)  # Luigi's own server passes over the last
         self._scheduler.add_worker(self._id, self._worker_info)
         return True
 

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -25,6 +26,7 @@ from luigi.rpc import RemoteScheduler
 from luigi.scheduler import DISABLED, DONE, FAILED, PENDING, RUNNING, Scheduler
 from luigi.worker import Worker
 
+from pipeline import central_scheduler
 from pipeline.central_scheduler import CentralScheduler
 from pipeline.document_page import find_link
 from pipeline.errors import InputInvalid
@@ -413,6 +415,58 @@ def test_those_that_do_not_come_back_are_waited_for_some_seconds_only(tmp_path):
     add(after, "draft", worker="second")
 
     assert ask_for_work(after, "second") == "draft"
+
+
+def test_those_that_come_back_slowly_are_waited_for(tmp_path, monkeypatch):
+    """A worker with thousands of tasks takes longer to tell them again than one that is gone is waited for."""
+    seconds = 0.0
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: seconds)
+    monkeypatch.setattr(central_scheduler, "time", clock)
+    after = restart_with_workers(tmp_path, "first", return_seconds=10)
+    add(after, "draft", worker="second")
+
+    for number in range(5):
+        seconds += 9
+        add(after, f"other {number}", worker="first", is_told_again=True)
+
+    assert ask_for_work(after, "second") is None
+    seconds += 11
+    assert ask_for_work(after, "second") == "draft"
+
+
+@pytest.mark.parametrize("told", [PENDING, FAILED])
+def test_what_was_done_is_not_done_again_because_another_worker_tells_it_later(told, tmp_path):
+    after = restart_with_workers(tmp_path, "first", "second")
+    add(after, "draft", worker="first", status=DONE, is_told_again=True)
+    after.add_worker("first", [])
+
+    add(after, "draft", worker="second", status=told, is_told_again=True)
+    after.add_worker("second", [])
+
+    assert read_statuses(after) == {"draft": DONE}
+    assert ask_for_work(after, "second") is None
+
+
+def test_what_an_old_state_holds_for_done_is_made_if_a_worker_tells_that_it_is_not(tmp_path):
+    after = restart_with_workers(tmp_path, "first", status=DONE)
+
+    add(after, "draft", worker="first", status=PENDING, is_told_again=True)
+    after.add_worker("first", [])
+
+    assert ask_for_work(after, "first") == "draft"
+
+
+def restart_with_workers(tmp_path: Path, *workers: str, status: str = PENDING, **settings: Any) -> CentralScheduler:
+    """Return a scheduler with the saved state of one that knew these workers and the task `draft` of each."""
+    path = str(tmp_path / "state.pickle")
+    before = make_scheduler(state_path=path)
+    for worker in workers:
+        add(before, "draft", worker=worker, status=status)
+        before.add_worker(worker, [])
+    before.dump()
+    after = make_scheduler(state_path=path, **settings)
+    after.load()
+    return after
 
 
 def test_an_output_that_was_deleted_is_made_again_at_once():
