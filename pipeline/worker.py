@@ -203,8 +203,10 @@ class AsyncWorker(Worker):  # type: ignore[misc]
         return self._get_work() if is_done or reply.task_id is None else reply
 
     def _keep_alive(self, get_work_response: GetWorkResponse) -> bool:
+        """Stay while other workers may still be told again, or run what was asked of this one too."""
         is_waiting = isinstance(self._scheduler, SchedulerClient) and self._scheduler.is_waiting
-        return (is_waiting and not self._stop_requesting_work) or super()._keep_alive(get_work_response)
+        is_needed = is_waiting or bool(get_work_response.running_tasks)
+        return (is_needed and not self._stop_requesting_work) or super()._keep_alive(get_work_response)
 
     def _tell_again_if_forgotten(self) -> bool:
         """Return whether the scheduler was started anew; it then knows all again that it needs to go on."""

@@ -636,6 +636,40 @@ def test_a_worker_tells_a_restarted_scheduler_everything_again(state, own_server
     assert set(Counter(row["status"] for row in own_server.call("task_list").values())) == {DONE}
 
 
+class CountingClient(SchedulerClient):
+    """Counts how often work was asked for."""
+
+    asked = 0
+
+    def get_work(self, *arguments: Any, **facts: Any) -> dict[str, Any]:
+        self.asked += 1
+        return super().get_work(*arguments, **facts)
+
+
+def test_a_worker_stays_until_others_have_ended_what_was_asked_of_it_too(own_server, tmp_path, monkeypatch):
+    monkeypatch.setattr(Step, "ran", [])
+    monkeypatch.setattr(Step, "may_end", threading.Event())
+    Step.may_end.set()
+    first, child = Step(n=0, world=str(tmp_path)), Step(n=1, world=str(tmp_path))
+    own_server.call("add_task", task_id=first.task_id, worker="other")
+    assert own_server.call("get_work", worker="other", current_tasks=[])["task_id"] == first.task_id
+    client, has_ended = CountingClient(own_server.url), threading.Event()
+
+    def end_the_first() -> None:
+        wait_until(lambda: client.asked >= 3 or has_ended.is_set())
+        Step.ran.append(0)
+        own_server.call("add_task", task_id=first.task_id, worker="other", status=DONE)
+
+    ending = threading.Thread(target=end_the_first)
+    ending.start()
+    worker = run_root(child, client, **QUICK)
+    has_ended.set()
+    ending.join()
+
+    assert worker.run_succeeded
+    assert Step.ran == [0, 1]
+
+
 def wait_until(is_so: Callable[[], object]) -> None:
     deadline = time.monotonic() + 60
     while not is_so():
@@ -699,7 +733,7 @@ def test_two_builds_share_a_scheduler_that_is_killed_and_pay_nothing_twice(folde
         build.communicate(timeout=120)
     server.stop()
 
-    assert {build.returncode for build in builds} <= {0, 30}
+    assert {build.returncode for build in builds} == {0}
     assert len(slow_provider.requests) == 6
     assert count_attempts(folder) == 42
     assert run_json(folder, "build", COHORT)["complete"]
