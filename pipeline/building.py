@@ -192,9 +192,10 @@ def _follow_tasks(result: BuildResult, display: Display) -> Iterator[None]:
         plan = task.find_plan()
         if task.made is None:
             return display.failed(plan, "not made")  # allow_missing takes a failure for an end
-        result.made[str(plan.stage)] = result.made.get(str(plan.stage), 0) + 1
-        result.prompt_tokens += task.made.prompt_tokens
-        result.completion_tokens += task.made.completion_tokens
+        if task.made.run_id == task.workspace.maker.run_id:
+            result.made[str(plan.stage)] = result.made.get(str(plan.stage), 0) + 1
+            result.prompt_tokens += task.made.prompt_tokens
+            result.completion_tokens += task.made.completion_tokens
         return display.made(plan, task.made)
 
     def on_failure(task: DocumentTask, error: BaseException) -> None:

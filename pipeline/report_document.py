@@ -25,14 +25,15 @@ def make_report(workspace: Workspace, cohort: str) -> Document:
         return documents.read(Stage.REPORT, workspace.report_id(cohort))
     outcomes = list(workspace.list_outcomes(cohort))
     inputs, digest, doc_id = identify_report(outcomes)
-    try:
-        return documents.read(Stage.REPORT, doc_id, digest=digest)
-    except DocumentMissing:
-        pass
-    read = functools.cache(lambda stage, doc_id: _shorten(documents.read(stage, doc_id)))
-    files = render_report(_title_of(workspace, cohort), [_report_row(outcome) for outcome in outcomes], read)
-    metadata = {**_describe_report(workspace, cohort, outcomes, read), "digest": digest, "inputs": inputs}
-    return documents.commit(Stage.REPORT, doc_id, files, {**metadata, "parsed_bytes": len(files[SUMMARY_FILE])})
+    with documents.hold_stage(Stage.REPORT):  # builds that share a cohort come to its end at the same moment
+        try:
+            return documents.read(Stage.REPORT, doc_id, digest=digest)
+        except DocumentMissing:
+            pass
+        read = functools.cache(lambda stage, doc_id: _shorten(documents.read(stage, doc_id)))
+        files = render_report(_title_of(workspace, cohort), [_report_row(outcome) for outcome in outcomes], read)
+        metadata = {**_describe_report(workspace, cohort, outcomes, read), "digest": digest, "inputs": inputs}
+        return documents.commit(Stage.REPORT, doc_id, files, {**metadata, "parsed_bytes": len(files[SUMMARY_FILE])})
 
 
 def _shorten(document: Document) -> Document:

@@ -181,12 +181,13 @@ class Made(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None  # None: nobody knows
+    run_id: str | None  # of the run that made it: another than this one if that was faster
 
     @classmethod
     def of(cls, document: Document) -> Made:
         metadata = document.metadata
         tokens = metadata["prompt_tokens"] or 0, metadata["completion_tokens"] or 0
-        return cls(*tokens, metadata.get("cost_usd"))
+        return cls(*tokens, metadata.get("cost_usd"), metadata.get("run_id"))
 
 
 class DocumentTask(luigi.Task):  # type: ignore[misc]

@@ -171,3 +171,12 @@ def test_every_peer_has_its_version_and_its_files():
     for peer in PEERS.values():
         assert "==" in peer.requirement or peer.name == "make"
         assert all((workflows / name).exists() for name in peer.files)
+
+
+@pytest.mark.slow
+def test_two_workers_ask_each_call_once_although_their_scheduler_is_killed_twice(tmp_path):
+    result = run_benchmark(tmp_path, "two_workers", "--documents", "240")
+
+    assert result["rows"][0]["restarts"] == 2
+    assert result["rows"][0]["requests"] == 240
+    assert [aim for aim in result["aims"] if aim["met"] != "yes"] == []
