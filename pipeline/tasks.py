@@ -36,6 +36,7 @@ from pipeline.budgets import Caps
 from pipeline.errors import DocumentFailed, InputInvalid, PipelineError
 from pipeline.making import make_document, parse_retry
 from pipeline.planning import DocumentPlan
+from pipeline.printing import format_usd
 from pipeline.report_document import identify_report, make_report
 from pipeline.scheduling import Factory
 from pipeline.settings import HIGHEST_CONCURRENCY, SECTION, Roots, find_roots
@@ -311,8 +312,8 @@ def describe_making(document: Document) -> str:
     parts = []
     if metadata.get("total_tokens") is not None:
         parts.append(f"{metadata['prompt_tokens'] or 0:,} + {metadata['completion_tokens'] or 0:,} tokens")
-    if metadata.get("cost_usd") is not None:
-        parts.append(f"${metadata['cost_usd']:.4f}")
+    if metadata.get("cost_usd"):  # neither unknown nor free
+        parts.append(format_usd(metadata["cost_usd"]))
     if metadata.get("attempt") is not None:
         parts.append(f"attempt {metadata['attempt']}")
     return ", ".join(parts)
