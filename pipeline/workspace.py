@@ -49,6 +49,7 @@ class Workspace:
         self.data = DataRoot(roots.data)
         self.maker = Maker(self.data, admission=open_admission(self.data))
         self._plans: dict[str, CohortPlan] = {}
+        self._report_ids: dict[str, str] = {}  # of cohorts; each is hashed from all rows
         self._configuration_stamp = Stamp("", 0), 0  # before the configuration was read, and when that was, in ns
         self._checked: dict[str, defaultdict[str, dict[str, int]]] = {}
         self._written: set[str] = set()  # cohorts whose task tables this process has written
@@ -159,7 +160,9 @@ class Workspace:
 
     def report_id(self, cohort: str) -> str:
         """Return the doc_id of the report of the complete cohort."""
-        return plan_report(self.plan(cohort))
+        if cohort not in self._report_ids:
+            self._report_ids[cohort] = plan_report(self.plan(cohort))
+        return self._report_ids[cohort]
 
     def find_cohort_of_report(self, doc_id: str) -> str:
         """Return the cohort whose complete report has this doc_id. Raises UnknownName."""
