@@ -49,6 +49,7 @@ class Workspace:
         self.data = DataRoot(roots.data)
         self.maker = Maker(self.data, admission=open_admission(self.data))
         self._plans: dict[str, CohortPlan] = {}
+        self._report_ids: dict[str, str] = {}  # of cohorts; each is hashed from all rows
         self._configuration_stamp = Stamp("", 0), 0  # before the configuration was read, and when that was, in ns
         self._report_ids: dict[str, str] = {}
         self._checked: dict[str, defaultdict[str, dict[str, int]]] = {}
