@@ -107,7 +107,7 @@ def ask_gateway(address: str, latencies: Sequence[float], concurrency: int) -> N
 
 def measure_parts(address: str, calls: int) -> dict[str, float]:
     """Return the CPU milliseconds a call of the parts of the gateway, one call at a time."""
-    from pipeline import litellm_client, wire
+    from pipeline import keys, litellm_client, wire
     from pipeline.answers import Call, Transport, interpret
 
     call = Call(({"role": "user", "content": make_prompt(0)},), "openai/x", "here", {"max_tokens": 9}, 1)
@@ -116,7 +116,8 @@ def measure_parts(address: str, calls: int) -> dict[str, float]:
 
     def send() -> None:
         request = litellm_client.build_request(call, transport, key=None)
-        exchange = wire.send(request, keep=lambda _: None, connect_seconds=10, timeout_seconds=60)
+        cleaner = keys.KeyDropper(None)
+        exchange = wire.send(request, keep=lambda _: None, connect_seconds=10, timeout_seconds=60, cleaner=cleaner)
         bodies.append(bytes(exchange.body))
 
     send()

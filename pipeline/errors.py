@@ -49,7 +49,8 @@ class GatewayError(PipelineError):
     """A model gave no usable answer.
 
     `reason` is a short fixed code: rate_limit, budget, transport, auth, bad_request, bad_params,
-    context_overflow, refused, bad_body, cut_body, provider, tool_calls, unknown_finish, no_choices, empty.
+    context_overflow, refused, bad_body, cut_body, provider, tool_calls, unknown_finish, no_choices, empty,
+    no_connection, key_in_prompt.
     docs/statuses.md explains them. `detail` is a sentence for people.
     """
 

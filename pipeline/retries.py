@@ -42,6 +42,7 @@ class Again(Enum):
 AGAIN_BY_REASON = {
     "rate_limit": Again.IN_THIS_RUN,
     "transport": Again.IN_THIS_RUN,
+    "no_connection": Again.IN_THIS_RUN,
     "provider": Again.IN_THIS_RUN,
     "unknown_finish": Again.IN_THIS_RUN,
     "tool_calls": Again.IN_THIS_RUN,
@@ -51,12 +52,14 @@ AGAIN_BY_REASON = {
     "cut_body": Again.IN_THIS_RUN,
     "auth": Again.NEXT_BUILD,
     "budget": Again.NEXT_BUILD,
+    "key_in_prompt": Again.NEXT_BUILD,
     "bad_request": Again.WHEN_NAMED,
     "bad_params": Again.WHEN_NAMED,
     "context_overflow": Again.WHEN_NAMED,
     "refused": Again.WHEN_NAMED,
 }
-DOWN_REASONS = frozenset({"transport"})  # what says that a place is down, and not only that one answer was bad
+# What says that a place is down, and not only that one answer was bad.
+DOWN_REASONS = frozenset({"transport", "no_connection"})
 
 
 def classify(status: str, reason: str | None, *, was_sent: bool) -> Again:

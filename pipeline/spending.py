@@ -19,7 +19,8 @@ from pipeline.prices import Price
 from store.calls import Attempt
 
 OVERHEAD_TOKENS = 64  # of a chat's format around the messages, at most
-NOT_SENT_REASONS = frozenset({"auth", "bad_params", "bad_request"})  # if there is no HTTP status either
+# If there is no HTTP status either.
+NOT_SENT_REASONS = frozenset({"auth", "bad_params", "bad_request", "key_in_prompt", "no_connection"})
 PERHAPS_PAID_STATUSES = frozenset({408, 499, 504, 524})  # a machine on the way gave up, and the provider perhaps not
 
 

@@ -227,15 +227,16 @@ def test_bytes_that_came_before_a_timeout_are_kept(workspace, provider, tmp_path
     assert attempt.outcome["response_bytes"] > 0
 
 
-def test_nobody_at_the_address_is_transport_and_every_try_is_kept(workspace, tmp_path):
+def test_nobody_at_the_address_costs_nothing_and_every_try_is_kept(workspace, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
         base = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         write_config(tmp_path / "config", api_base=base, settings="retries = 2\nbackoff_seconds = 0\n")
         failure = fail_draft(workspace)
 
-    assert failure.reason.startswith("transport")
+    assert failure.reason.startswith("no_connection")
     assert [attempt.outcome["http_status"] for attempt in list_attempts(workspace)] == [None] * 3
+    assert [attempt.outcome["cost"]["usd"] for attempt in list_attempts(workspace)] == [0.0] * 3
 
 
 # What is recorded
@@ -398,7 +399,7 @@ def test_a_host_that_is_excepted_is_asked_past_the_proxy(provider):
     nobody = "http://127.0.0.1:9"
 
     assert ask_in_process(provider.api_base, HTTP_PROXY=nobody, NO_PROXY="127.0.0.1") == "ok||Once"
-    assert ask_in_process(provider.api_base, HTTP_PROXY=nobody).startswith("gen_error|transport")
+    assert ask_in_process(provider.api_base, HTTP_PROXY=nobody).startswith("gen_error|no_connection")
     assert len(provider.requests) == 1
 
 

@@ -30,6 +30,8 @@ REQUEST = {"price": PRICE.as_record(), "reserved": RESERVED._asdict()}
         (Answer("gen_error", "transport", http_status=504), None, RESERVED),
         (Answer("gen_error", "bad_body", http_status=200), None, RESERVED),
         (Answer("gen_error", "transport"), None, RESERVED),
+        (Answer("gen_error", "no_connection"), 0.0, Amount(0, 0.0)),
+        (Answer("gen_error", "key_in_prompt"), 0.0, Amount(0, 0.0)),
         (Answer("gen_error", "auth"), 0.0, Amount(0, 0.0)),
     ],
     ids=lambda value: f"{value.status} {value.reason} {value.http_status}" if isinstance(value, Answer) else "",
