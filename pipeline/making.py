@@ -29,14 +29,15 @@ from typing import Any, NamedTuple
 from pipeline import gateway
 from pipeline.admissions import Admission, describe_purpose
 from pipeline.answers import failed_answer
-from pipeline.errors import DocumentFailed, GatewayError, InputInvalid, ParseError
+from pipeline.errors import DocumentFailed, GatewayError, InputInvalid, ParseError, PlaceLeft
 from pipeline.gateway import Answer, Call, Transport
 from pipeline.keys import KeySource, drop_keys, holds_key, read_keys
 from pipeline.parsers import Parsed, parse_reply
 from pipeline.planning import DocumentPlan
 from pipeline.prices import Price
 from pipeline.prompts import RenderFailed, render_prompt
-from pipeline.retries import DOWN_REASONS, Again, Breaker, Breakers, Tries, classify, read_retry_after
+from pipeline.response_schemas import check_reply
+from pipeline.retries import DOWN_REASONS, Again, Breaker, Breakers, Refusals, Tries, classify, read_retry_after
 from pipeline.spending import describe_cost
 from pipeline.stages import Mode, Stage, Status
 from store.calls import Attempt, call_id_of
@@ -84,6 +85,7 @@ class Maker:
     admission: Admission = field(default_factory=Admission)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     breakers: Breakers = field(default_factory=Breakers)
+    refusals: Refusals = field(default_factory=Refusals)
     list_key_sources: Callable[[], Collection[KeySource]] = tuple
     retry: frozenset[Status] = frozenset()
     stopping: threading.Event = field(default_factory=threading.Event)  # set: nothing more is sent
@@ -301,23 +303,28 @@ def _read_unfinished(maker: Maker, call: Call, attempt: Attempt) -> Answer | Non
 def _ask_model(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, *, cohort: str) -> Attempt:
     """Ask until there is an answer, a failure that does not pass, or no try or time left; return the last attempt.
 
-    Raises DocumentFailed if the call was not asked at all: the provider is down, or the run is to end.
+    Raises DocumentFailed if the call was not asked at all: the provider is down or refuses this run (PlaceLeft), or
+    the run is to end.
     """
     transport: Transport = plan.model.transport if plan.model else Transport()
-    tries, breaker = Tries(transport), maker.breakers.of(_place_of(call, transport))
+    place = _place_of(call, transport)
+    if (why := maker.refusals.find_why(place)) is not None:
+        raise PlaceLeft(plan.stage, plan.doc_id, plan.task_id, status=Status.GEN_ERROR, place=place, why=why)
+    tries, breaker = Tries(transport), maker.breakers.of(place)
     attempt = None
     while breaker.enter(tries.ends_at):
         if maker.stopping.is_set():
             breaker.leave(is_down=None)
             break
         attempt = _try_once(maker, plan, call, call_id, breaker, cohort=cohort)
+        maker.refusals.note(place, (attempt.outcome or {}).get("reason"), reason_of(attempt))
         seconds = tries.find_wait(classify_attempt(attempt), _find_retry_after(maker, attempt))
         if seconds is None:
             return attempt
         maker.stopping.wait(seconds)
     if attempt is None:
         why = "the run was to end" if maker.stopping.is_set() else "it is down"
-        detail = f"{_place_of(call, transport)} was not asked, because {why}. Run again later."
+        detail = f"{place} was not asked, because {why}. Run again later."
         raise _failure(plan, Status.GEN_ERROR, f"transport: {detail}")
     return attempt
 
@@ -437,6 +444,8 @@ def parse_text(plan: DocumentPlan, text: str) -> Parsed:
     template = plan.template
     if template is None:
         return parse_reply(plan.parser, text)
+    if template.response_schema is not None:
+        check_reply(text, template.response_schema)
     return parse_reply(template.parser, text, scale=template.scale, min_lines=template.min_lines)
 
 

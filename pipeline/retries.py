@@ -3,6 +3,7 @@
     classify        what a failure means: asked again in this run, by the next build, or only when a person says so
     Tries           the tries of one call: how long to wait before the next, None when there is none
     Breaker         one place that calls go to: after many failures in a row one probe at a time finds out if it is back
+    Refusals        places that let nobody in, as with a wrong key: after a few in a row this run leaves them alone
 
 A try is money, so it takes three things: a failure that may pass, a try left, and time left.
 """
@@ -27,6 +28,7 @@ LONGEST_RETRY_AFTER_SECONDS = 120.0  # what providers ask for beyond it is cut t
 ABSURD_RETRY_AFTER_SECONDS = 86_400.0  # beyond a day it is a mistake, and is not followed at all
 
 FAILURES_TO_OPEN = 10  # in a row, of one place
+REFUSALS_TO_LEAVE = 3  # in a row, of one place
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 60.0
 
 
@@ -60,6 +62,7 @@ AGAIN_BY_REASON = {
 }
 # What says that a place is down, and not only that one answer was bad.
 DOWN_REASONS = frozenset({"transport", "no_connection"})
+REFUSING_REASONS = frozenset({"auth", "budget"})
 
 
 def classify(status: str, reason: str | None, *, was_sent: bool) -> Again:
@@ -177,6 +180,31 @@ class Breaker:
         if self._failures >= FAILURES_TO_OPEN and now >= self._opens_at:  # not for calls that were under way
             self._pause_seconds = min(LONGEST_PAUSE_SECONDS, self._pause_seconds * 2 or FIRST_PAUSE_SECONDS)
             self._opens_at = now + self._pause_seconds
+
+
+class Refusals:
+    """Places that refuse whatever they are asked, because of the key or of the account.
+
+    After REFUSALS_TO_LEAVE in a row, without one answer in between, a place is left alone for the rest of the run. One
+    is not enough: some providers refuse a single prompt with the status of a wrong key.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._in_a_row: defaultdict[str, int] = defaultdict(int)
+        self._left: dict[str, str] = {}
+
+    def note(self, place: str, reason: str | None, why: str) -> None:
+        """Note how a call ended; `why` is what a person is told of it."""
+        with self._guard:
+            self._in_a_row[place] = self._in_a_row[place] + 1 if reason in REFUSING_REASONS else 0
+            if self._in_a_row[place] >= REFUSALS_TO_LEAVE:
+                self._left.setdefault(place, why)
+
+    def find_why(self, place: str) -> str | None:
+        """Return why a place is left alone; None if it is not."""
+        with self._guard:
+            return self._left.get(place)
 
 
 class Breakers:
