@@ -92,7 +92,7 @@ def test_a_reference_that_leads_nowhere_is_a_parse_error_and_fetches_nothing() -
 
 
 def test_a_configuration_without_schemas_does_not_load_the_library() -> None:
-    code = "import sys, pipeline.tasks; sys.exit('jsonschema' in sys.modules)"
+    code = "import sys, pipeline.workspace; sys.exit('jsonschema' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
