@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import chain3, dashboard, document_cost, fan, page, planning, two_workers
+from benchmarks import chain3, dashboard, document_cost, embedded, fan, gateway, page, planning, two_workers
 from benchmarks.machine import describe_machine
 from benchmarks.measure import ROOT
 from benchmarks.peers import PEERS
@@ -22,6 +22,8 @@ CACHE = ROOT / ".benchmarks"
 BENCHMARKS: dict[str, ModuleType] = {
     "document_cost": document_cost,
     "fan": fan,
+    "gateway": gateway,
+    "embedded": embedded,
     "dashboard": dashboard,
     "planning": planning,
     "chain3": chain3,

@@ -94,7 +94,7 @@ class Admission:
         assert plan.model is not None
         price = find_price(plan.model)
         reserved = bound_amount(call, price)
-        ticket = Ticket(price, reserved, _describe_purpose(plan, cohort), self.meter)
+        ticket = Ticket(price, reserved, describe_purpose(plan, cohort), self.meter)
         # The budget first: who waits for the limits need not wait only to hear that there is no money.
         with (
             self._reserve(plan.model, reserved, cohort) as ticket._reservation,
@@ -119,7 +119,7 @@ def open_admission(data: DataRoot, budgets: Budgets | None = None) -> Admission:
     return Admission(Limiter(data.temporary_folder / "limits"), budgets)
 
 
-def _describe_purpose(plan: DocumentPlan, cohort: str) -> dict[str, str]:
+def describe_purpose(plan: DocumentPlan, cohort: str) -> dict[str, str]:
     """Return what the call is made for, in names of today: for accounts only."""
     return {
         "cohort": cohort,

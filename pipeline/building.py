@@ -24,7 +24,7 @@ import luigi
 from pipeline.admissions import Meter
 from pipeline.budgets import Caps
 from pipeline.build_result import REPORT_PAGE, BuildResult
-from pipeline.errors import BudgetReached, DocumentFailed
+from pipeline.errors import BudgetReached, DocumentFailed, PlaceLeft
 from pipeline.estimates import add_up, estimate_stages
 from pipeline.making import Ask, parse_retry
 from pipeline.planning import DocumentPlan
@@ -198,7 +198,14 @@ def _follow_tasks(result: BuildResult, display: Display) -> Iterator[None]:
             result.completion_tokens += task.made.completion_tokens
         return display.made(plan, task.made)
 
+    left: set[str] = set()
+
     def on_failure(task: DocumentTask, error: BaseException) -> None:
+        if isinstance(error, PlaceLeft):
+            if error.place not in left:
+                left.add(error.place)
+                display.say(error.reason)
+            return None
         if isinstance(error, DocumentFailed):
             return display.failed(task.find_plan(), f"{error.status}: {error.reason}")
         if isinstance(error, BudgetReached):

@@ -75,7 +75,7 @@ def generate(
     Raises GatewayError with the reason bad_params, bad_request or context_overflow before anything is generated.
     """
     request = _build_request(model_name, messages, params)
-    model = _load_model(LoadedKey(find_weights(model_name), context_tokens, _count_threads(threads), slots))
+    model = _load_model(LoadedKey(find_weights(model_name), context_tokens, count_threads(threads), slots))
     prompt_tokens = model.count_tokens(messages)
     _check_fit(model_name, prompt_tokens, params["max_tokens"], asked=context_tokens, given=model.context_tokens)
     completion = model.complete(request)
@@ -91,7 +91,7 @@ def count_prompt_tokens(
     slots: int = 1,
 ) -> int:
     """Return how many tokens the messages are for the model, its chat template included."""
-    key = LoadedKey(find_weights(model_name), context_tokens, _count_threads(threads), slots)
+    key = LoadedKey(find_weights(model_name), context_tokens, count_threads(threads), slots)
     return _load_model(key).count_tokens(messages)
 
 
@@ -126,7 +126,7 @@ def _describe_missing_weights(model_name: str, path: Path) -> str:
     return f"No weights for {model_name!r}: there is no file {path}. {there} Correct the model's path."
 
 
-def _count_threads(threads: int) -> int:
+def count_threads(threads: int) -> int:
     """Return how many threads write: half of the cores if the settings leave it open.
 
     They wait for each other at every step, so one that shares its core holds up all the others.
@@ -300,7 +300,7 @@ def _start_server(key: LoadedKey, socket_path: Path) -> Any:
     except ImportError as error:
         detail = f"Local models need the package xllamacpp, which cannot be imported: {error}. Install it."
         raise GatewayError("bad_request", detail) from error
-    settings = _build_settings(xllamacpp, key, socket_path)
+    settings = build_settings(xllamacpp, key, socket_path)
     try:
         return xllamacpp.Server(settings)
     except RuntimeError as error:
@@ -308,7 +308,8 @@ def _start_server(key: LoadedKey, socket_path: Path) -> Any:
         raise GatewayError("bad_request", detail) from error
 
 
-def _build_settings(xllamacpp: Any, key: LoadedKey, socket_path: Path) -> Any:
+def build_settings(xllamacpp: Any, key: LoadedKey, socket_path: Path) -> Any:
+    """Return llama.cpp's settings: its own, but for what would make an answer depend on others or on chance."""
     settings = xllamacpp.CommonParams()
     settings.model.path = str(key.weights)
     settings.hostnames = [str(socket_path)]

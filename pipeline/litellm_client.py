@@ -22,7 +22,6 @@ Importing this module costs about four seconds of CPU and opens no connection.
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import sys
@@ -48,7 +47,7 @@ from pipeline.answers import (
     response_format_of,
 )
 from pipeline.errors import GatewayError
-from pipeline.keys import drop_key, drop_key_from_text, find_key
+from pipeline.keys import KeyDropper, KeySource, drop_key_from_text, drop_keys, read_key
 from pipeline.wire import Exchange
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else prices are fetched at import, and again in mid-run
@@ -96,7 +95,9 @@ ADVICE_BY_REASON = {
     "rate_limit": "Run again later, or ask fewer at a time.",
     "budget": "The account has no money or quota left. Nothing more should be asked of it.",
     "transport": "Whether the request was answered and paid is not known. Run again later.",
-    "auth": "Check the key in the variable that api_key_env names.",
+    "no_connection": "Nothing was sent. Run again later, or check the address.",
+    "auth": "Check the key that api_key_env or api_key_file names.",
+    "key_in_prompt": "Nothing was sent. Remove the key from the prompt.",
     "bad_request": "Check the model's name and parameters in its settings.",
     "bad_params": "Remove the parameter from the model's settings.",
     "context_overflow": "Shorten the prompt or lower max_tokens.",
@@ -120,7 +121,8 @@ def _silence_litellm() -> None:
     litellm.num_retries = None
     litellm.drop_params = False
     litellm.modify_params = False
-    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # its errors repeat bodies, and those repeat keys
+    for name in ("LiteLLM", "openai"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they write requests and bodies, and those hold keys
 
 
 def complete(call: Call, transport: Transport, *, keep: Callable[[bytes], None]) -> Answer:
@@ -195,19 +197,26 @@ def _complete_embedded(call: Call, transport: Transport, keep: Callable[[bytes],
 
 
 def _complete_remote(call: Call, transport: Transport, keep: Callable[[bytes], None]) -> Answer:
-    key = _read_key(call, transport)
+    key = read_key(KeySource.of(transport))
     request = build_request(call, transport, key=key)
     sent = _describe_sent(call, request, key)
+    dropper = KeyDropper(key)
     exchange = wire.send(
         request,
         keep=keep,
         connect_seconds=transport.connect_seconds,
         timeout_seconds=transport.timeout_seconds,
-        clean=lambda body: drop_key(body, key),
+        cleaner=dropper,
     )
-    answer = _read_answer(call, transport, exchange, key)
+    # A body that came compressed could not be cleaned, so what was read of it is.
+    answer = _read_answer(call, transport, exchange, key).change_texts(lambda text: drop_key_from_text(text, key))
+    is_sent = exchange.failure is None or exchange.failure.kind != "unreached"
     return replace(
-        answer, http_status=exchange.http_status, sent=sent, response_headers=_choose_headers(exchange.headers)
+        answer,
+        http_status=exchange.http_status,
+        sent=sent if is_sent else None,
+        response_headers=drop_keys(_choose_headers(exchange.headers), [key] if key else []),
+        dropped_keys=dropper.count,
     )
 
 
@@ -228,15 +237,6 @@ def translate(call: Call, response: bytes) -> Answer | None:
     if isinstance(outcome, Exception):
         return None
     return _answer_of(outcome, body)
-
-
-def _read_key(call: Call, transport: Transport) -> str | None:
-    if transport.api_key_env is None:
-        return None
-    if (key := find_key(transport.api_key_env)) is None:
-        detail = f"{call.model} needs a key in the environment variable {transport.api_key_env}, which is not set."
-        raise GatewayError("auth", detail)
-    return key
 
 
 # The request
@@ -297,7 +297,7 @@ def _describe_sent(call: Call, request: httpx.Request, key: str | None) -> dict[
         body["messages"] = AS_ASKED
     headers = {name: request.headers[name] for name in SENT_HEADERS if name in request.headers}
     sent = {"method": request.method, "address": str(address), "headers": headers, "body": body}
-    clean: dict[str, Any] = json.loads(drop_key_from_text(json.dumps(sent, ensure_ascii=False), key))
+    clean: dict[str, Any] = drop_keys(sent, [key] if key else [])
     return clean
 
 

@@ -27,14 +27,17 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline import gateway
-from pipeline.admissions import Admission
-from pipeline.errors import DocumentFailed, InputInvalid, ParseError
+from pipeline.admissions import Admission, describe_purpose
+from pipeline.answers import failed_answer
+from pipeline.errors import DocumentFailed, GatewayError, InputInvalid, ParseError, PlaceLeft
 from pipeline.gateway import Answer, Call, Transport
+from pipeline.keys import KeySource, drop_keys, holds_key, read_keys
 from pipeline.parsers import Parsed, parse_reply
 from pipeline.planning import DocumentPlan
 from pipeline.prices import Price
 from pipeline.prompts import RenderFailed, render_prompt
-from pipeline.retries import DOWN_REASONS, Again, Breaker, Breakers, Tries, classify, read_retry_after
+from pipeline.response_schemas import check_reply
+from pipeline.retries import DOWN_REASONS, Again, Breaker, Breakers, Refusals, Tries, classify, read_retry_after
 from pipeline.spending import describe_cost
 from pipeline.stages import Mode, Stage, Status
 from store.calls import Attempt, call_id_of
@@ -71,6 +74,7 @@ def new_run_id() -> str:
 class Maker:
     """What making needs besides a plan: the store, the way to the models, and who is running.
 
+    `list_key_sources` gives where the keys are that no prompt may hold: those of all models, whichever is asked.
     `retry` holds the statuses whose calls are asked again although they are final. `stopping` is set when the run is
     to end: an answer that is under way is still taken, and no further request is sent.
     """
@@ -81,6 +85,8 @@ class Maker:
     admission: Admission = field(default_factory=Admission)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     breakers: Breakers = field(default_factory=Breakers)
+    refusals: Refusals = field(default_factory=Refusals)
+    list_key_sources: Callable[[], Collection[KeySource]] = tuple
     retry: frozenset[Status] = frozenset()
     stopping: threading.Event = field(default_factory=threading.Event)  # set: nothing more is sent
 
@@ -274,7 +280,7 @@ def _salvage_attempts(maker: Maker, call: Call, call_id: str) -> list[Attempt]:
     """Return a call's attempts; one whose process died after the answer had come gets its outcome now."""
     attempts = []
     for attempt in maker.data.calls.list_attempts(call_id):
-        answer = _read_unfinished(call, attempt)
+        answer = _read_unfinished(maker, call, attempt)
         if answer is not None:
             price = Price.from_record(attempt.read_request().get("price"))
             outcome = _describe_outcome(maker, answer, cost=describe_cost(answer, price), seconds=None)
@@ -283,33 +289,42 @@ def _salvage_attempts(maker: Maker, call: Call, call_id: str) -> list[Attempt]:
     return attempts
 
 
-def _read_unfinished(call: Call, attempt: Attempt) -> Answer | None:
+def _read_unfinished(maker: Maker, call: Call, attempt: Attempt) -> Answer | None:
     if attempt.outcome is not None:
         return None
     response = attempt.read_response()
-    return None if response is None else gateway.read_again(call, response)
+    answer = None if response is None else gateway.read_again(call, response)
+    if answer is None:
+        return None
+    keys = read_keys(maker.list_key_sources())
+    return answer.change_texts(lambda text: str(drop_keys(text, keys)))
 
 
 def _ask_model(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, *, cohort: str) -> Attempt:
     """Ask until there is an answer, a failure that does not pass, or no try or time left; return the last attempt.
 
-    Raises DocumentFailed if the call was not asked at all: the provider is down, or the run is to end.
+    Raises DocumentFailed if the call was not asked at all: the provider is down or refuses this run (PlaceLeft), or
+    the run is to end.
     """
     transport: Transport = plan.model.transport if plan.model else Transport()
-    tries, breaker = Tries(transport), maker.breakers.of(_place_of(call, transport))
+    place = _place_of(call, transport)
+    if (why := maker.refusals.find_why(place)) is not None:
+        raise PlaceLeft(plan.stage, plan.doc_id, plan.task_id, status=Status.GEN_ERROR, place=place, why=why)
+    tries, breaker = Tries(transport), maker.breakers.of(place)
     attempt = None
     while breaker.enter(tries.ends_at):
         if maker.stopping.is_set():
             breaker.leave(is_down=None)
             break
         attempt = _try_once(maker, plan, call, call_id, breaker, cohort=cohort)
+        maker.refusals.note(place, (attempt.outcome or {}).get("reason"), reason_of(attempt))
         seconds = tries.find_wait(classify_attempt(attempt), _find_retry_after(maker, attempt))
         if seconds is None:
             return attempt
         maker.stopping.wait(seconds)
     if attempt is None:
         why = "the run was to end" if maker.stopping.is_set() else "it is down"
-        detail = f"{_place_of(call, transport)} was not asked, because {why}. Run again later."
+        detail = f"{place} was not asked, because {why}. Run again later."
         raise _failure(plan, Status.GEN_ERROR, f"transport: {detail}")
     return attempt
 
@@ -337,9 +352,12 @@ def _try_once(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, breake
 def _make_attempt(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, *, cohort: str) -> Attempt:
     """Ask once, keeping the request before and every byte of the answer as it comes."""
     transport: Transport = plan.model.transport if plan.model else Transport()
+    keys = read_keys([*maker.list_key_sources(), KeySource.of(transport)])
+    if holds_key(call.as_inputs(), keys):
+        return _refuse_to_send(maker, plan, call, call_id, keys, cohort=cohort)
     with maker.admission.admit(plan, call, cohort=cohort) as ticket:
-        request = {**call.as_inputs(), "asked_at": _timestamp(maker), "run_id": maker.run_id, "pid": os.getpid()}
-        attempt = maker.data.calls.begin(call_id, {**request, **ticket.as_record()})
+        request = {**call.as_inputs(), **_describe_asking(maker), **ticket.as_record()}
+        attempt = maker.data.calls.begin(call_id, request)
         started = time.monotonic()
         answer = maker.ask(call, transport, keep=attempt.keep)
         attempt.seal()
@@ -347,6 +365,23 @@ def _make_attempt(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, *,
         finished = attempt.finish(_describe_outcome(maker, answer, cost=ticket.describe_cost(answer), seconds=seconds))
         ticket.settle(answer)
     return finished
+
+
+def _refuse_to_send(
+    maker: Maker, plan: DocumentPlan, call: Call, call_id: str, keys: Collection[str], *, cohort: str
+) -> Attempt:
+    """Record, without the key, that a call was not sent because it holds one."""
+    request: dict[str, Any] = drop_keys(call.as_inputs(), keys)
+    request |= {**_describe_asking(maker), "made_for": describe_purpose(plan, cohort)}
+    attempt = maker.data.calls.begin(call_id, request)
+    detail = "The prompt or a parameter holds a key in use, so it is not sent. Remove it from the concept, template, "
+    error = GatewayError("key_in_prompt", f"{detail}parent or model that it comes from, and change the key.")
+    cost = {"usd": 0.0, "source": None}
+    return attempt.finish(_describe_outcome(maker, failed_answer(error), cost=cost, seconds=0.0))
+
+
+def _describe_asking(maker: Maker) -> dict[str, Any]:
+    return {"asked_at": _timestamp(maker), "run_id": maker.run_id, "pid": os.getpid()}
 
 
 def _describe_outcome(
@@ -364,6 +399,7 @@ def _describe_outcome(
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": answer.completion_tokens,
             "total_tokens": answer.total_tokens,
+            "cached_tokens": answer.cached_tokens,
         },
         "cost": cost,
         "model_reported": answer.model_reported,
@@ -371,6 +407,7 @@ def _describe_outcome(
         "http_status": answer.http_status,
         "sent": answer.sent,
         "response_headers": answer.response_headers,
+        "dropped_keys": answer.dropped_keys,
         "seconds": seconds,
         "finished_at": _timestamp(maker),
         "run_id": maker.run_id,
@@ -407,6 +444,8 @@ def parse_text(plan: DocumentPlan, text: str) -> Parsed:
     template = plan.template
     if template is None:
         return parse_reply(plan.parser, text)
+    if template.response_schema is not None:
+        check_reply(text, template.response_schema)
     return parse_reply(template.parser, text, scale=template.scale, min_lines=template.min_lines)
 
 

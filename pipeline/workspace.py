@@ -24,6 +24,7 @@ from pipeline.completeness import (
 from pipeline.configuration import Configuration, load_configuration
 from pipeline.diagnosis import diagnose
 from pipeline.errors import PlanStale, UnknownName
+from pipeline.keys import KeySource
 from pipeline.making import Maker
 from pipeline.planning import CohortPlan, DocumentPlan, RowOutcome, plan_cohort, plan_report
 from pipeline.settings import Roots
@@ -47,18 +48,22 @@ class Workspace:
     def __init__(self, roots: Roots) -> None:
         self.roots = roots
         self.data = DataRoot(roots.data)
-        self.maker = Maker(self.data, admission=open_admission(self.data))
+        self.maker = Maker(self.data, admission=open_admission(self.data), list_key_sources=lambda: self.key_sources)
         self._plans: dict[str, CohortPlan] = {}
         self._report_ids: dict[str, str] = {}  # of cohorts; each is hashed from all rows
         self._configuration_stamp = Stamp("", 0), 0  # before the configuration was read, and when that was, in ns
-        self._report_ids: dict[str, str] = {}
         self._checked: dict[str, defaultdict[str, dict[str, int]]] = {}
         self._written: set[str] = set()  # cohorts whose task tables this process has written
 
     @cached_property
     def configuration(self) -> Configuration:
         self._configuration_stamp = stamp_configuration(self.roots), time.time_ns()
-        return load_configuration(self.roots.config)
+        return load_configuration(self.roots.config, data_root=self.roots.data)
+
+    @cached_property
+    def key_sources(self) -> frozenset[KeySource]:
+        """Where the keys of all models of the configuration are."""
+        return frozenset(KeySource.of(model.transport) for model in self.configuration.models.values())
 
     def plan(self, cohort: str) -> CohortPlan:
         """Return a cohort's plan. Raises UnknownName, ConfigInvalid."""
