@@ -33,7 +33,7 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.parameter import ParameterVisibility
 
 from pipeline.budgets import Caps
-from pipeline.errors import DocumentFailed, InputInvalid, PipelineError
+from pipeline.errors import DocumentFailed, InputInvalid, PipelineError, PlaceLeft
 from pipeline.making import make_document, parse_retry
 from pipeline.planning import DocumentPlan
 from pipeline.printing import format_usd
@@ -259,7 +259,7 @@ class DocumentTask(luigi.Task):  # type: ignore[misc]
             document = make_document(replace(self.workspace.maker, stopping=stopping), plan, cohort=cohort)
         except DocumentFailed as error:
             self._tell(f"{error.status}: {error.reason}")
-            if not self.allow_missing:
+            if not self.allow_missing or isinstance(error, PlaceLeft):  # it was not tried, so that is no end
                 raise
         else:
             self.made = Made.of(document)
