@@ -19,7 +19,7 @@ from pipeline.prices import Price
 from store.calls import Attempt
 
 OVERHEAD_TOKENS = 64  # of a chat's format around the messages, at most
-NOT_SENT_REASONS = frozenset({"auth", "bad_params", "bad_request"})  # if there is no HTTP status either
+NOT_SENT_REASONS = frozenset({"auth", "bad_params", "bad_request", "batch"})  # if there is no HTTP status either
 PERHAPS_PAID_STATUSES = frozenset({408, 499, 504, 524})  # a machine on the way gave up, and the provider perhaps not
 
 

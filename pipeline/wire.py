@@ -64,6 +64,7 @@ def send(
     connect_seconds: float,
     timeout_seconds: float,
     clean: Callable[[bytes], bytes] = bytes,
+    max_bytes: int = MAX_RESPONSE_BYTES,
 ) -> Exchange:
     """Return what came of a request; `keep` receives the body's bytes as they arrive.
 
@@ -74,7 +75,7 @@ def send(
     seconds = {"connect": connect_seconds, "read": timeout_seconds, "write": timeout_seconds, "pool": None}
     request.extensions = {**request.extensions, "timeout": seconds}
     exchange = Exchange()
-    _loop().run(_run_exchange(request, exchange, keep, timeout_seconds))
+    _loop().run(_run_exchange(request, exchange, keep, timeout_seconds, max_bytes))
     if exchange.keep_error is not None:
         raise exchange.keep_error  # a full disk is not the provider's error
     if exchange.is_error and exchange.body:
@@ -82,11 +83,13 @@ def send(
     return exchange
 
 
-async def _run_exchange(request: httpx.Request, exchange: Exchange, keep: Keep, timeout_seconds: float) -> None:
+async def _run_exchange(
+    request: httpx.Request, exchange: Exchange, keep: Keep, timeout_seconds: float, max_bytes: int
+) -> None:
     lane = _lanes().choose()
     try:
         async with asyncio.timeout(timeout_seconds):
-            await _receive(lane.client, request, exchange, keep)
+            await _receive(lane.client, request, exchange, keep, max_bytes)
     except TimeoutError:
         exchange.failure = Failure("timeout", f"The whole answer took longer than {timeout_seconds:g} s")
     except httpx.TimeoutException as error:
@@ -98,7 +101,9 @@ async def _run_exchange(request: httpx.Request, exchange: Exchange, keep: Keep, 
         lane.requests -= 1
 
 
-async def _receive(client: httpx.AsyncClient, request: httpx.Request, exchange: Exchange, keep: Keep) -> None:
+async def _receive(
+    client: httpx.AsyncClient, request: httpx.Request, exchange: Exchange, keep: Keep, max_bytes: int
+) -> None:
     response = await client.send(request, stream=True)
     try:
         exchange.headers = {name.lower(): value for name, value in response.headers.items()}
@@ -107,8 +112,8 @@ async def _receive(client: httpx.AsyncClient, request: httpx.Request, exchange: 
             exchange.body += chunk
             if not exchange.is_error and not _hand_on(chunk, exchange, keep):
                 return
-            if len(exchange.body) > MAX_RESPONSE_BYTES:
-                message = f"The response has more than {MAX_RESPONSE_BYTES} bytes. Its first part is kept"
+            if len(exchange.body) > max_bytes:
+                message = f"The response has more than {max_bytes} bytes. Its first part is kept"
                 exchange.failure = Failure("too_long", message)
                 return
     finally:
