@@ -23,7 +23,7 @@ from pipeline.gateway import Answer, Call
 from pipeline.limits import Limiter, Passage
 from pipeline.models import Model
 from pipeline.planning import DocumentPlan
-from pipeline.prices import Price, find_price
+from pipeline.prices import Price, find_batch_price, find_price
 from pipeline.spending import Amount, bound_amount, cost_of_answer, count_answer, describe_cost
 from store.data_root import DataRoot
 
@@ -101,6 +101,18 @@ class Admission:
             self._pass_limits(plan.model, reserved) as ticket._passage,
         ):
             yield ticket
+
+    @contextmanager
+    def admit_to_batch(self, plan: DocumentPlan, call: Call, *, cohort: str) -> Iterator[Ticket]:
+        """Reserve what the plan's call takes at most in a batch. It stays counted until its attempt has an outcome.
+
+        Raises as `admit` does. No limit is waited for: a batch is one request, which the provider works off by itself.
+        """
+        assert plan.model is not None
+        price = find_batch_price(plan.model)
+        reserved = bound_amount(call, price)
+        with self._reserve(plan.model, reserved, cohort):
+            yield Ticket(price, reserved, describe_purpose(plan, cohort), self.meter)
 
     def _reserve(self, model: Model, amount: Amount, cohort: str) -> Any:
         if self.budgets is None or not self.budgets.caps:

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 from pipeline.errors import GatewayError
 from store.identity import hash_bytes
 
+AS_ASKED = "as asked"  # in the record of the body sent, for messages that litellm left as they were
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 AnswerStatus = Literal["ok", "truncated", "gen_error"]
 
@@ -81,6 +82,14 @@ class Transport:
     retries: int = 4
     backoff_seconds: float = 1
     api_key_file: str | None = None
+
+
+@dataclass(frozen=True)
+class WrittenRequest:
+    """A call as its provider takes it: the JSON body of a chat completion at an address, "https://host/v1"."""
+
+    address: str
+    body: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -308,6 +317,15 @@ def read_json_object(content: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         return None
     return value if isinstance(value, dict) else None
+
+
+def find_message(body: bytes) -> str | None:
+    """Return the message of an error body: {"error": {"message": …}}, {"error": …} or {"message": …}."""
+    found = read_json_object(body) or {}
+    error = found.get("error", found)
+    message = error.get("message") if isinstance(error, Mapping) else error
+    extra = f" ({error['code']})" if isinstance(error, Mapping) and isinstance(error.get("code"), str) else ""
+    return message + extra if isinstance(message, str) and message else None
 
 
 def _answer_from(body: dict[str, Any], *, choice: dict[str, Any], has_choice: bool) -> Answer:

@@ -31,10 +31,28 @@ class BuildResult:
     errors: list[str] = field(default_factory=list)
     is_budget_reached: bool = False
     budget: dict[str, Any] | None = None
+    batches: dict[str, Any] | None = None
 
     @property
     def is_complete(self) -> bool:
         return self.missing == 0 and not self.errors
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is missing while batches are under way."""
+        return not self.is_complete and bool(self.batches and self.batches["under_way"])
+
+    def add_earlier(self, earlier: BuildResult) -> None:
+        """Count what an earlier build of the same run did."""
+        for stage, count in earlier.made.items():
+            self.made[stage] = self.made.get(stage, 0) + count
+        self.present = earlier.present
+        self.calls += earlier.calls
+        self.prompt_tokens += earlier.prompt_tokens
+        self.completion_tokens += earlier.completion_tokens
+        self.seconds += earlier.seconds
+        is_known = self.cost_usd is not None and earlier.cost_usd is not None
+        self.cost_usd = (self.cost_usd or 0) + (earlier.cost_usd or 0) if is_known else None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -51,6 +69,7 @@ class BuildResult:
             "failures": self.failures,
             "errors": self.errors,
             "budget": self.budget,
+            "batches": self.batches,
             "report": {"doc_id": self.report_doc_id, "page": self.report_page} if self.report_doc_id else None,
         }
 

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import luigi
 
 from pipeline.admissions import Meter
+from pipeline.batches import Batches, open_batches
 from pipeline.budgets import Caps
 from pipeline.build_result import REPORT_PAGE, BuildResult
 from pipeline.errors import BudgetReached, DocumentFailed, PlaceLeft
@@ -35,6 +36,7 @@ from pipeline.settings import Roots
 from pipeline.stages import Stage, Status
 from pipeline.tasks import TASKS, Cohort, DocumentTask, Made, find_workspace, make_factory, read_caps
 from pipeline.workspace import Workspace
+from store.data_root import DataRoot
 
 NO_CAPS = Caps()
 
@@ -73,11 +75,14 @@ def build_cohort(
     caps: Caps = NO_CAPS,
     retry: str = "",
     scheduler_url: str | None = None,
+    batches: Batches | None = None,
+    ignores_batches: bool = False,
 ) -> BuildResult:
     """Make what is missing of a cohort, and its report; `concurrency` documents at a time, within `caps`.
 
     `retry` names the final statuses whose calls are asked again: "gen_error,truncated". `scheduler_url` names a
-    central scheduler; without it one in this process is used.
+    central scheduler; without it one in this process is used. With `batches`, what they have brought is used, and
+    calls are submitted and not asked. A call that is in a batch is not asked, unless the build `ignores_batches`.
 
     Raises PipelineError or StoreError if nothing could be started, or a document is damaged; SystemExit with
     130 or 143 after Ctrl-C or SIGTERM. SchedulerUnreachable is a PipelineError.
@@ -86,24 +91,51 @@ def build_cohort(
     workspace = find_workspace()
     workspace.set_budget(caps or read_caps())
     ask = _CountingAsk(workspace.maker.ask)
-    workspace.maker = replace(workspace.maker, ask=ask, retry=parse_retry(retry) or workspace.maker.retry)
+    workspace.maker = replace(
+        workspace.maker,
+        ask=ask,
+        retry=parse_retry(retry) or workspace.maker.retry,
+        defer=batches.defer if batches else None,
+        ignores_batches=ignores_batches,
+    )
     workspace.write_tables(cohort)
     missing = workspace.find_missing(cohort)
     plan = workspace.plan(cohort)
     result = BuildResult(cohort, present=sum(map(len, plan.documents.values())) - len(missing))
     started = time.monotonic()
+    if batches:
+        batches.check({plan.model_id: plan.model for plan in missing if plan.model}.values())
+        batches.begin(workspace.maker)
     if missing:
         _open_budget(workspace, cohort, missing)
         display.start(cohort, missing, result.present, workspace.maker.admission.meter)
         try:
             with _follow_tasks(result, display):
                 _run_luigi(Cohort(name=cohort, allow_missing=allow_missing), concurrency, scheduler_url)
+            if batches:
+                batches.submit(cohort)
         finally:
             display.stop()
             _close_budget(workspace, result)
     result.seconds, result.calls = time.monotonic() - started, ask.calls
+    if batches:
+        result.batches = batches.describe()
+        result.errors += batches.errors
     _finish(workspace, result)
     return result
+
+
+def build_in_batches(roots: Roots, cohort: str, *, wait_seconds: float | None = None, **options: Any) -> BuildResult:
+    """Build a cohort, its calls submitted as batches; with `wait_seconds` again whenever one has brought something.
+
+    Raises BatchesBusy if another process works at batches; else as build_cohort.
+    """
+    with open_batches(DataRoot(roots.data)) as batches:
+        result = build_cohort(roots, cohort, batches=batches, **options)
+        while wait_seconds and result.is_waiting and not result.errors and batches.wait(wait_seconds):
+            earlier, result = result, build_cohort(roots, cohort, batches=batches, **options)
+            result.add_earlier(earlier)
+        return result
 
 
 def _run_luigi(cohort: Cohort, concurrency: int | None, scheduler_url: str | None) -> None:
@@ -206,6 +238,8 @@ def _follow_tasks(result: BuildResult, display: Display) -> Iterator[None]:
                 left.add(error.place)
                 display.say(error.reason)
             return None
+        if isinstance(error, DocumentFailed) and error.status == Status.SKIPPED:
+            return None  # its call is in a batch, or goes into one: the result counts them
         if isinstance(error, DocumentFailed):
             return display.failed(task.find_plan(), f"{error.status}: {error.reason}")
         if isinstance(error, BudgetReached):

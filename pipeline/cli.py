@@ -8,13 +8,14 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline import printing
 from pipeline.build_result import BuildResult
 from pipeline.completeness import find_complete
-from pipeline.errors import PipelineError
+from pipeline.errors import InputInvalid, PipelineError
 from pipeline.settings import HIGHEST_CONCURRENCY, Roots, find_roots
 from store.data_root import DataRoot
 from store.errors import StoreError
@@ -22,11 +23,13 @@ from store.errors import StoreError
 EXIT_OK, EXIT_ERROR = 0, 1
 EXIT_INCOMPLETE = 30  # as [retcode] task_failed in luigi.cfg
 EXIT_BUDGET = 31  # as 30, because the budget is reached
+EXIT_WAITING = 32  # as 30, because batches are under way that may bring them
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXITS_AFTER_SIGNAL = (EXIT_INTERRUPTED, 143)  # 143: SIGTERM
 
 HIGHEST_PORT = 65535
 DEFAULT_SHOWN_TASKS = 1000
+DEFAULT_POLL_SECONDS = 60
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -147,6 +150,38 @@ def _add_build(commands: Any) -> None:
     parser.add_argument(
         "--scheduler", metavar="URL", help="a scheduler that runs elsewhere; see daybook scheduler. Default: one within"
     )
+    _add_batch_options(parser)
+
+
+def _add_batch_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch",
+        action="store_true",
+        help="collect what the batches under way have brought, and submit what is missing as batches",
+    )
+    parser.add_argument(
+        "--wait",
+        type=_read_seconds,
+        nargs="?",
+        const=DEFAULT_POLL_SECONDS,
+        metavar="SECONDS",
+        help=f"with --batch: go on until no batch is under way, looking every so often; default {DEFAULT_POLL_SECONDS}",
+    )
+    parser.add_argument(
+        "--ignore-batches",
+        action="store_true",
+        help="ask also calls that are under way in a batch; they may be paid for twice",
+    )
+
+
+def _read_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait. Expected seconds above 0, such as 60.")
+    return seconds
 
 
 def _read_concurrency(text: str) -> int:
@@ -184,10 +219,13 @@ def _build(arguments: argparse.Namespace) -> int:
 
 def _build_what_is_missing(arguments: argparse.Namespace, roots: Roots) -> int:
     from pipeline.budgets import Caps
-    from pipeline.building import build_cohort  # brings Luigi with it, which nobody waits for in vain
+    from pipeline.building import build_cohort, build_in_batches  # brings Luigi with it, which nobody waits for in vain
     from pipeline.displays import choose_display
 
-    result = build_cohort(
+    if arguments.wait and not arguments.batch:
+        raise InputInvalid("--wait waits for batches. Expected --batch with it.")
+    build = partial(build_in_batches, wait_seconds=arguments.wait) if arguments.batch else build_cohort
+    result = build(
         roots,
         arguments.cohort,
         allow_missing=arguments.allow_missing,
@@ -195,11 +233,14 @@ def _build_what_is_missing(arguments: argparse.Namespace, roots: Roots) -> int:
         caps=Caps(arguments.budget_usd, arguments.budget_tokens),
         retry=arguments.retry,
         scheduler_url=arguments.scheduler,
+        ignores_batches=arguments.ignore_batches,
         display=choose_display(quiet=arguments.json),
     )
     _print(arguments, result.as_json(), printing.format_build)
     if result.errors:
         return EXIT_ERROR
+    if result.is_waiting:
+        return EXIT_WAITING
     if result.is_budget_reached and not result.is_complete:
         return EXIT_BUDGET
     return EXIT_OK if result.is_complete or arguments.allow_missing else EXIT_INCOMPLETE

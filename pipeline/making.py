@@ -22,6 +22,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -43,12 +44,13 @@ from pipeline.stages import Mode, Stage, Status
 from store.calls import Attempt, call_id_of
 from store.data_root import DataRoot
 from store.documents import Document
-from store.errors import DocumentMissing
+from store.errors import CallInvalid, DocumentMissing
 
 HALF_A_SURROGATE_PAIR = re.compile("[\ud800-\udfff]")  # Python joins whole pairs, so each one found is half
 PROMPT_FILE, RAW_FILE, PARSED_FILE = "prompt.txt", "raw.txt", "parsed.txt"
 
 Ask = Callable[..., Answer]
+Defer = Callable[[DocumentPlan, Call], bool]  # whether it takes the call
 
 
 RETRIED_STATUSES = (Status.GEN_ERROR, Status.TRUNCATED)
@@ -76,7 +78,8 @@ class Maker:
 
     `list_key_sources` gives where the keys are that no prompt may hold: those of all models, whichever is asked.
     `retry` holds the statuses whose calls are asked again although they are final. `stopping` is set when the run is
-    to end: an answer that is under way is still taken, and no further request is sent.
+    to end: an answer that is under way is still taken, and no further request is sent. `defer` takes calls that are to
+    be asked in a batch. A call that is in a batch already is not asked, unless the maker `ignores_batches`.
     """
 
     data: DataRoot
@@ -88,6 +91,8 @@ class Maker:
     refusals: Refusals = field(default_factory=Refusals)
     list_key_sources: Callable[[], Collection[KeySource]] = tuple
     retry: frozenset[Status] = frozenset()
+    defer: Defer | None = None
+    ignores_batches: bool = False
     stopping: threading.Event = field(default_factory=threading.Event)  # set: nothing more is sent
 
 
@@ -234,12 +239,42 @@ def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str, *, cohort: str)
     if attempt is None:
         with maker.data.calls.hold(call_id):  # an attempt without an outcome is nobody's now: its process died
             attempts = _salvage_attempts(maker, call, call_id)
-            attempt = find_settled(attempts, maker.retry, run_id=maker.run_id) or _ask_model(
-                maker, plan, call, call_id, cohort=cohort
-            )
+            attempt = find_settled(attempts, maker.retry, run_id=maker.run_id)
+            if attempt is None:
+                _leave_to_batches(maker, plan, call, attempts)
+                attempt = _ask_model(maker, plan, call, call_id, cohort=cohort)
     if attempt.status != Status.OK:
         raise _failure(plan, Status(str(attempt.status)), reason_of(attempt))
     return attempt
+
+
+def _leave_to_batches(maker: Maker, plan: DocumentPlan, call: Call, attempts: Sequence[Attempt]) -> None:
+    """Raise DocumentFailed if the call is in a batch, or is to be asked in one."""
+    batch = find_batch(attempts)
+    if batch is not None and not maker.ignores_batches:
+        raise _failure(plan, Status.SKIPPED, describe_batch(batch))
+    if holds_key(call.as_inputs(), _list_keys(maker, plan)):
+        return  # asked at once, it is refused before it is sent
+    if maker.defer is not None and maker.defer(plan, call):
+        raise _failure(plan, Status.SKIPPED, "batch: its call goes into a batch.")
+
+
+def find_batch(attempts: Sequence[Attempt]) -> str | None:
+    """Return the batch in which a call is under way; None if it is in none."""
+    for attempt in attempts:
+        if attempt.outcome is None:
+            with suppress(CallInvalid):  # its process died before it could send anything
+                if batch := attempt.read_request().get("batch"):
+                    return str(batch)
+    return None
+
+
+def describe_batch(batch: str) -> str:
+    """Return why a call is not asked that is in a batch."""
+    return (
+        f"batch: its call is under way in batch {batch}. `daybook build COHORT --batch` collects what has come; "
+        "--ignore-batches asks at once, and it may be paid for twice."
+    )
 
 
 def find_settled(attempts: Sequence[Attempt], retry: Collection[Status], *, run_id: str) -> Attempt | None:
@@ -283,7 +318,7 @@ def _salvage_attempts(maker: Maker, call: Call, call_id: str) -> list[Attempt]:
         answer = _read_unfinished(maker, call, attempt)
         if answer is not None:
             price = Price.from_record(attempt.read_request().get("price"))
-            outcome = _describe_outcome(maker, answer, cost=describe_cost(answer, price), seconds=None)
+            outcome = describe_outcome(maker, answer, cost=describe_cost(answer, price), seconds=None)
             attempt = maker.data.calls.close_attempt(attempt, outcome)
         attempts.append(attempt)
     return attempts
@@ -352,7 +387,7 @@ def _try_once(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, breake
 def _make_attempt(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, *, cohort: str) -> Attempt:
     """Ask once, keeping the request before and every byte of the answer as it comes."""
     transport: Transport = plan.model.transport if plan.model else Transport()
-    keys = read_keys([*maker.list_key_sources(), KeySource.of(transport)])
+    keys = _list_keys(maker, plan)
     if holds_key(call.as_inputs(), keys):
         return _refuse_to_send(maker, plan, call, call_id, keys, cohort=cohort)
     with maker.admission.admit(plan, call, cohort=cohort) as ticket:
@@ -362,9 +397,15 @@ def _make_attempt(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, *,
         answer = maker.ask(call, transport, keep=attempt.keep)
         attempt.seal()
         seconds = round(time.monotonic() - started, 3)
-        finished = attempt.finish(_describe_outcome(maker, answer, cost=ticket.describe_cost(answer), seconds=seconds))
+        finished = attempt.finish(describe_outcome(maker, answer, cost=ticket.describe_cost(answer), seconds=seconds))
         ticket.settle(answer)
     return finished
+
+
+def _list_keys(maker: Maker, plan: DocumentPlan) -> set[str]:
+    """Return the keys that no prompt may hold."""
+    transport = plan.model.transport if plan.model else Transport()
+    return read_keys([*maker.list_key_sources(), KeySource.of(transport)])
 
 
 def _refuse_to_send(
@@ -377,16 +418,14 @@ def _refuse_to_send(
     detail = "The prompt or a parameter holds a key in use, so it is not sent. Remove it from the concept, template, "
     error = GatewayError("key_in_prompt", f"{detail}parent or model that it comes from, and change the key.")
     cost = {"usd": 0.0, "source": None}
-    return attempt.finish(_describe_outcome(maker, failed_answer(error), cost=cost, seconds=0.0))
+    return attempt.finish(describe_outcome(maker, failed_answer(error), cost=cost, seconds=0.0))
 
 
 def _describe_asking(maker: Maker) -> dict[str, Any]:
     return {"asked_at": _timestamp(maker), "run_id": maker.run_id, "pid": os.getpid()}
 
 
-def _describe_outcome(
-    maker: Maker, answer: Answer, *, cost: Mapping[str, Any], seconds: float | None
-) -> dict[str, Any]:
+def describe_outcome(maker: Maker, answer: Answer, *, cost: Mapping[str, Any], seconds: float | None) -> dict[str, Any]:
     return {
         "status": answer.status,
         "reason": answer.reason,

@@ -36,11 +36,12 @@ PARAMETERS = ("max_tokens", *NUMBER_PARAMETERS, *INTEGER_PARAMETERS, *OTHER_PARA
 TRANSPORT_KEYS = tuple(field.name for field in fields(Transport))
 LIMIT_KEYS = tuple(field.name for field in fields(Limits))
 PRICE_KEYS = ("input_usd_per_million_tokens", "output_usd_per_million_tokens")
+BATCH_KEYS = ("batch_discount",)
 PEOPLE_KEYS = ("label", "description")
 VARIABLE_FORM = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 # The fields of Model that are no part of an identity. A test fails for a field that is in neither list.
-NOT_IDENTITY = frozenset({"model_id", "transport", "limits", "label", "description", *PRICE_KEYS})
+NOT_IDENTITY = frozenset({"model_id", "transport", "limits", "label", "description", *PRICE_KEYS, *BATCH_KEYS})
 
 
 class Project(NamedTuple):
@@ -73,6 +74,7 @@ class Model:
     description: str
     input_usd_per_million_tokens: float | None
     output_usd_per_million_tokens: float | None
+    batch_discount: float | None = None  # of the price, in a batch: 0.5 is half
 
     @cached_property
     def inputs(self) -> Encoded:
@@ -100,7 +102,9 @@ def load_models(config_root: Path, problems: list[Problem], *, data_root: Path |
 
 
 def _read_model(model_id: str, table: Table, project: Project) -> Model:
-    table.check_keys(("model", "endpoint", *PARAMETERS, *TRANSPORT_KEYS, *LIMIT_KEYS, *PRICE_KEYS, *PEOPLE_KEYS))
+    table.check_keys(
+        ("model", "endpoint", *PARAMETERS, *TRANSPORT_KEYS, *LIMIT_KEYS, *PRICE_KEYS, *BATCH_KEYS, *PEOPLE_KEYS)
+    )
     model = table.text("model", required=True)
     _check_model_string(model, table)
     endpoint = table.text("endpoint") or None
@@ -117,7 +121,16 @@ def _read_model(model_id: str, table: Table, project: Project) -> Model:
         description=table.text("description"),
         input_usd_per_million_tokens=table.number(PRICE_KEYS[0], low=0),
         output_usd_per_million_tokens=table.number(PRICE_KEYS[1], low=0),
+        batch_discount=_read_discount(table),
     )
+
+
+def _read_discount(table: Table) -> float | None:
+    discount = table.number("batch_discount", low=0)
+    if discount is not None and discount > 1:
+        table.report("batch_discount", f"batch_discount is {discount!r}. Expected a part of the price, from 0 to 1.")
+        return None
+    return discount
 
 
 def _check_model_string(model: str, table: Table) -> None:

@@ -5,6 +5,8 @@
                          3. the price table in litellm's package, for models without an endpoint of one's own
        (what the provider itself reports as the cost of an answer goes before the table; see spending)
 
+    find_batch_price(model)    less for calls that are submitted as a batch
+
 litellm is not imported for it: that takes four seconds, and the table is one JSON file.
 """
 
@@ -16,7 +18,7 @@ import importlib.util
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,11 @@ class Price:
         prompt_usd = (prompt_tokens - cached_tokens) * input_usd + cached_tokens * (cached_usd or 0.0)
         return (prompt_usd + completion_tokens * output_usd) / MILLION
 
+    def reduce(self, factor: float, *, source: str) -> Price:
+        """Return the price times a factor."""
+        long = (None if usd is None else usd * factor for usd in (self.long_input_usd, self.long_output_usd))
+        return Price(self.input_usd * factor, self.output_usd * factor, source, self.long_prompt_tokens, *long)
+
     @property
     def is_free(self) -> bool:
         return self.input_usd == self.output_usd == 0
@@ -87,12 +94,7 @@ def find_price(model: Model) -> Price | None:
 @functools.cache
 def find_listed_price(model: str) -> Price | None:
     """Return the price in litellm's table; None for a model that is not there, or there without a price."""
-    table = _read_table()
-    provider, _, name = model.partition("/")
-    entry = table.get(model)
-    if entry is None and table.get(name, {}).get("litellm_provider") == provider:
-        entry = table[name]
-    entry = entry or {}
+    entry = _find_entry(model)
     input_usd, output_usd = (entry.get(f"{kind}_cost_per_token") for kind in ("input", "output"))
     if not isinstance(input_usd, int | float) or not isinstance(output_usd, int | float):
         return None
@@ -101,6 +103,34 @@ def find_listed_price(model: str) -> Price | None:
     source = f"litellm {importlib.metadata.version('litellm')}"
     rest = _find_long_prompt_price(entry) | _find_cached_price(entry, "cache_read_input_token_cost", "cached_input_usd")
     return Price(input_usd * MILLION, output_usd * MILLION, source, **rest)
+
+
+def find_batch_price(model: Model) -> Price | None:
+    """Return the model's price in a batch; None if its price is not known.
+
+    Less batch_discount of its settings, else the listed price for batches, else the full price: rather too high.
+    """
+    price = find_price(model)
+    if price is None or price.is_free:
+        return price
+    source = f"{price.source}, batch"
+    if model.batch_discount is not None:
+        return price.reduce(1 - model.batch_discount, source=source)
+    entry = {} if price.source == "settings" else _find_entry(model.model)
+    input_usd, output_usd = (entry.get(f"{kind}_cost_per_token_batches") for kind in ("input", "output"))
+    if not isinstance(input_usd, int | float) or not isinstance(output_usd, int | float):
+        return price
+    return replace(price, input_usd=input_usd * MILLION, output_usd=output_usd * MILLION, source=source)
+
+
+def _find_entry(model: str) -> Mapping[str, Any]:
+    """Return what litellm's table has of a model; {} if nothing."""
+    table = _read_table()
+    provider, _, name = model.partition("/")
+    entry = table.get(model)
+    if entry is None and table.get(name, {}).get("litellm_provider") == provider:
+        entry = table[name]
+    return entry or {}
 
 
 def _find_long_prompt_price(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from store.calls import Attempt
 PROVIDER = "provider"  # the source of a cost that the provider reported
 OVERHEAD_TOKENS = 64  # of a chat's format around the messages, at most
 # If there is no HTTP status either.
-NOT_SENT_REASONS = frozenset({"auth", "bad_params", "bad_request", "key_in_prompt", "no_connection"})
+NOT_SENT_REASONS = frozenset({"auth", "bad_params", "bad_request", "batch", "key_in_prompt", "no_connection"})
 PERHAPS_PAID_STATUSES = frozenset({408, 499, 504, 524})  # a machine on the way gave up, and the provider perhaps not
 
 

@@ -76,6 +76,7 @@ def send(
     connect_seconds: float,
     timeout_seconds: float,
     cleaner: Cleaner,
+    max_bytes: int = MAX_RESPONSE_BYTES,
 ) -> Exchange:
     """Return what came of a request; `keep` receives the body's bytes as they arrive, as the cleaner hands them on.
 
@@ -85,19 +86,24 @@ def send(
     seconds = {"connect": connect_seconds, "read": timeout_seconds, "write": timeout_seconds, "pool": None}
     request.extensions = {**request.extensions, "timeout": seconds}
     exchange = Exchange()
-    _loop().run(_run_exchange(request, exchange, keep, cleaner, timeout_seconds))
+    _loop().run(_run_exchange(request, exchange, keep, cleaner, timeout_seconds, max_bytes))
     if exchange.keep_error is not None:
         raise exchange.keep_error  # a full disk is not the provider's error
     return exchange
 
 
 async def _run_exchange(
-    request: httpx.Request, exchange: Exchange, keep: Keep, cleaner: Cleaner, timeout_seconds: float
+    request: httpx.Request,
+    exchange: Exchange,
+    keep: Keep,
+    cleaner: Cleaner,
+    timeout_seconds: float,
+    max_bytes: int,
 ) -> None:
     lane = _lanes().choose()
     try:
         async with asyncio.timeout(timeout_seconds):
-            await _receive(lane.client, request, exchange, keep, cleaner)
+            await _receive(lane.client, request, exchange, keep, cleaner, max_bytes)
     except TimeoutError:
         exchange.failure = Failure("timeout", f"The whole answer took longer than {timeout_seconds:g} s")
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -114,7 +120,7 @@ async def _run_exchange(
 
 
 async def _receive(
-    client: httpx.AsyncClient, request: httpx.Request, exchange: Exchange, keep: Keep, cleaner: Cleaner
+    client: httpx.AsyncClient, request: httpx.Request, exchange: Exchange, keep: Keep, cleaner: Cleaner, max_bytes: int
 ) -> None:
     response = await client.send(request, stream=True)
     try:
@@ -123,8 +129,8 @@ async def _receive(
         async for chunk in response.aiter_raw():
             if not _hand_on(cleaner.feed(chunk), exchange, keep):
                 return
-            if len(exchange.body) > MAX_RESPONSE_BYTES:
-                message = f"The response has more than {MAX_RESPONSE_BYTES} bytes. Its first part is kept"
+            if len(exchange.body) > max_bytes:
+                message = f"The response has more than {max_bytes} bytes. Its first part is kept"
                 exchange.failure = Failure("too_long", message)
                 return
     finally:
