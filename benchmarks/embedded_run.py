@@ -28,12 +28,10 @@ def make_params(number: int, tokens: int) -> dict[str, Any]:
 
 
 def ask_bare(tokens: int, slots: int) -> Ask:
-    """llama.cpp's server as xllamacpp gives it, with the settings that the product takes."""
-    import xllamacpp
-
+    """llama.cpp's server as xllamacpp gives it, started as the product starts it, asked without anything between."""
     key = embedded.LoadedKey(embedded.find_weights(MODEL), CONTEXT_TOKENS, embedded.count_threads(0), slots)
     folder = tempfile.TemporaryDirectory()
-    server = xllamacpp.Server(embedded.build_settings(xllamacpp, key, Path(folder.name) / "llama.sock"))
+    server = embedded.start_server(key, Path(folder.name) / "llama.sock")
 
     def ask(number: int, _folder: object = folder) -> int:  # which lives as long as the server
         request = {"messages": make_messages(number), **make_params(number, tokens), "cache_prompt": False}

@@ -212,7 +212,7 @@ class LoadedModel:
         self._folder = _make_socket_folder()
         self._socket_path = self._folder / "llama.sock"
         try:
-            self.server = _start_server(key, self._socket_path)
+            self.server = start_server(key, self._socket_path)
             self.context_tokens = self._read_context_tokens()
         except BaseException:
             self.remove_socket()
@@ -290,7 +290,8 @@ def _make_socket_folder() -> Path:
     return folder
 
 
-def _start_server(key: LoadedKey, socket_path: Path) -> Any:
+def start_server(key: LoadedKey, socket_path: Path) -> Any:
+    """Return llama.cpp's server with a model loaded. Raises GatewayError bad_request."""
     # Threads that wait for each other sleep instead of spinning. On two cores, 20 tokens took 0.3 s with spinning
     # threads on an idle machine, but 110 s beside one busy process; with sleeping ones 0.7 and 0.9 s. One thread
     # waits for nobody: 0.5 s. Read once, when the library is loaded; set in the environment, another value stands.
@@ -300,7 +301,7 @@ def _start_server(key: LoadedKey, socket_path: Path) -> Any:
     except ImportError as error:
         detail = f"Local models need the package xllamacpp, which cannot be imported: {error}. Install it."
         raise GatewayError("bad_request", detail) from error
-    settings = build_settings(xllamacpp, key, socket_path)
+    settings = _build_settings(xllamacpp, key, socket_path)
     try:
         return xllamacpp.Server(settings)
     except RuntimeError as error:
@@ -308,8 +309,7 @@ def _start_server(key: LoadedKey, socket_path: Path) -> Any:
         raise GatewayError("bad_request", detail) from error
 
 
-def build_settings(xllamacpp: Any, key: LoadedKey, socket_path: Path) -> Any:
-    """Return llama.cpp's settings: its own, but for what would make an answer depend on others or on chance."""
+def _build_settings(xllamacpp: Any, key: LoadedKey, socket_path: Path) -> Any:
     settings = xllamacpp.CommonParams()
     settings.model.path = str(key.weights)
     settings.hostnames = [str(socket_path)]
