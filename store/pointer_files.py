@@ -16,6 +16,7 @@ a scan. Nothing here is flushed, because all of it can be made again: after a po
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,8 +60,7 @@ class PointerFiles:
         self.root, self._temporary_folder = root, temporary_folder
 
     def path_of(self, stage: str, task_id: str) -> Path:
-        key = hash_bytes(task_id.encode())
-        return Path(f"{self.root}/{check_stage(stage)}/{POINTERS_FOLDER}/{key[:2]}/{key}.json")
+        return Path(f"{self.root}/{check_stage(stage)}/{POINTERS_FOLDER}/{_name_file(task_id)}")
 
     def read(self, stage: str, task_id: str) -> Pointer | None:
         """Return the pointer of a task_id; None if there is none, or one that cannot be one."""
@@ -91,6 +91,12 @@ class PointerFiles:
         """Yield every file below a stage's pointers, a pointer or not, sorted."""
         folder = self.root / check_stage(stage) / POINTERS_FOLDER
         yield from sorted(path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
+
+
+@functools.lru_cache(maxsize=256)  # a commit asks twice
+def _name_file(task_id: str) -> str:
+    key = hash_bytes(task_id.encode())
+    return f"{key[:2]}/{key}.json"
 
 
 def _is_later(pointer: Pointer, path: Path) -> bool:
