@@ -63,7 +63,8 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     making = (_add_build, _add_scheduler, _add_plan)
     looking = (_add_status, _add_show, _add_lineage, _add_explain, _add_usage)
-    for add in (*making, *looking, _add_parse, _add_adopt):
+    checking = (_add_rebuild,)
+    for add in (*making, *looking, *checking, _add_parse, _add_adopt):
         add(commands)
     return parser
 
@@ -307,6 +308,33 @@ def _usage(arguments: argparse.Namespace) -> int:
     usage = describe_usage(DataRoot(_roots(arguments).data), arguments.by)
     _print(arguments, usage, printing.format_usage)
     return EXIT_OK
+
+
+# Checking
+
+
+def _add_rebuild(commands: Any) -> None:
+    description = "make documents again from what is on disk, with no model, and compare byte for byte"
+    parser = _add_command(commands, "rebuild", _rebuild, description)
+    scope = parser.add_mutually_exclusive_group(required=True)
+    scope.add_argument("cohort", nargs="?", help="what its task tables ask for, and its reports")
+    scope.add_argument("--all", action="store_true", help="every document of the store")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; without it what is missing and needs no model is made"
+    )
+
+
+def _rebuild(arguments: argparse.Namespace) -> int:
+    from pipeline.printing_checks import format_rebuild
+    from pipeline.rebuilding import rebuild_all, rebuild_cohort
+
+    workspace = _open_workspace(arguments)
+    if arguments.all:
+        result = rebuild_all(workspace.data)
+    else:
+        result = rebuild_cohort(workspace, arguments.cohort, makes_missing=not arguments.check)
+    _print(arguments, result.as_json(), format_rebuild)
+    return EXIT_OK if result.is_same else EXIT_ERROR
 
 
 # Trying and bringing in

@@ -24,6 +24,7 @@ from store.identity import Encoded, digest_of, encode_once, id_from_digest
 
 COPY_NAME = "copy"  # stands in a task_id where a model would
 SOURCE_NAME = "source"  # stands in a task_id where combo and template would, before a source's doc_id
+GIVEN_NAMES = ("template_id", "model_id", "combo_id", "parent_doc_id")
 VERBATIM_PARSER = "identity"  # of drafts that reuse a prompt: they have no template that could name another
 VERBATIM_INPUTS = encode_once(
     {"name": VERBATIM_PARSER, "version": PARSERS[VERBATIM_PARSER].version, "min_lines": 0, "scale": None}
@@ -124,6 +125,42 @@ class DocumentPlan:
             "mode": self.mode,
             "source_doc_id": self.source_doc_id,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPlan(DocumentPlan):
+    """A document of the store that is named by its id, whatever the config gives now: it is read and never made.
+
+    `names` hold what its row says: template_id, model_id, combo_id, parent_doc_id.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, stage: Stage, doc_id: str, task_id: str, *, metadata: Mapping[str, Any]) -> GivenPlan:
+        """Return the plan of a document; its names are those of its first making."""
+        names = {name: str(metadata.get(name) or "") for name in GIVEN_NAMES}
+        mode, replicate = Mode(metadata.get("mode") or Mode.LLM), int(metadata.get("replicate") or 1)
+        given = cls(stage, task_id, replicate, mode, None, None, None, "", None, names)
+        object.__setattr__(given, "_doc_id", doc_id)
+        object.__setattr__(given, "_digest", str(metadata.get("digest") or ""))
+        return given
+
+    @property
+    def parent_doc_id(self) -> str:
+        return self.names["parent_doc_id"]
+
+    @property
+    def template_id(self) -> str:
+        return self.names["template_id"]
+
+    @property
+    def model_id(self) -> str:
+        return self.names["model_id"]
+
+    @property
+    def combo_id(self) -> str:
+        return self.names["combo_id"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ MODULES = sorted([*ROOT.glob("store/**/*.py"), *ROOT.glob("pipeline/**/*.py")])
 # Top to bottom: a module may import from layers below its own, and from its own.
 LAYERS = [
     ["pipeline.cli"],
-    ["pipeline.building", "pipeline.displays", "pipeline.looking", "pipeline.scheduler_server"],
+    ["pipeline.building", "pipeline.displays", "pipeline.looking", "pipeline.scheduler_server", "pipeline.rebuilding"],
     ["pipeline.tasks"],
     ["pipeline.estimates", "pipeline.usage"],
     ["pipeline.report_document"],
@@ -25,6 +25,7 @@ LAYERS = [
     ["pipeline.admissions"],
     ["pipeline.budgets"],
     ["pipeline.task_tables", "pipeline.completeness"],
+    ["pipeline.recorded_plans"],
     ["pipeline.planning"],
     ["pipeline.configuration", "pipeline.adoption", "pipeline.trying", "pipeline.reports"],
     ["pipeline.report_contents"],
@@ -45,6 +46,8 @@ LAYERS = [
         "pipeline.parsers",
         "pipeline.rankings",
     ],
+    ["pipeline.printing_checks"],
+    ["pipeline.byte_differences"],
     ["pipeline.litellm_client", "pipeline.spreadsheets", "pipeline.printing", "pipeline.settings", "pipeline.limits"],
     ["pipeline.prose_scores", "pipeline.json_scores"],
     ["pipeline.score_statements"],

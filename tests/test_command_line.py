@@ -65,7 +65,7 @@ def count_attempts(folder: Path) -> int:
 
 def read_texts(folder: Path) -> dict[str, bytes]:
     """Return {path: bytes} of everything in the documents but metadata.json, which holds times."""
-    paths = [path for path in (folder / "data" / "docs").glob("*/[0-9a-z]*/**/*")]
+    paths = (folder / "data" / "docs").glob("*/[0-9a-z]*/**/*")
     texts = [path for path in paths if path.is_file() and path.name != "metadata.json"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in texts}
 
