@@ -63,7 +63,7 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     making = (_add_build, _add_scheduler, _add_plan)
     looking = (_add_status, _add_show, _add_lineage, _add_explain, _add_usage)
-    checking = (_add_rebuild,)
+    checking = (_add_rebuild, _add_validate, _add_pointers)
     for add in (*making, *looking, *checking, _add_parse, _add_adopt):
         add(commands)
     return parser
@@ -229,12 +229,24 @@ def _serve_scheduler(arguments: argparse.Namespace) -> int:
 def _add_plan(commands: Any) -> None:
     parser = _add_command(commands, "plan", _plan, "write a cohort's task tables and show what it takes")
     parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
+    tables = parser.add_mutually_exclusive_group()
+    tables.add_argument(
+        "--from-config", action="store_true", help="move edited task tables to the quarantine and write the config's"
+    )
+    tables.add_argument(
+        "--as-edited", action="store_true", help="take task tables for edited that no record says who wrote"
+    )
 
 
 def _plan(arguments: argparse.Namespace) -> int:
     from pipeline.looking import describe_plan
 
     workspace = _open_workspace(arguments)
+    if arguments.from_config:
+        for place in workspace.set_tables_aside(arguments.cohort):
+            print(f"The edited table is kept in {place}.", file=sys.stderr)
+    if arguments.as_edited:
+        workspace.accept_tables(arguments.cohort)
     description = describe_plan(workspace, arguments.cohort)
     workspace.write_tables(arguments.cohort)
     _print(arguments, description, printing.format_plan)
@@ -335,6 +347,41 @@ def _rebuild(arguments: argparse.Namespace) -> int:
         result = rebuild_cohort(workspace, arguments.cohort, makes_missing=not arguments.check)
     _print(arguments, result.as_json(), format_rebuild)
     return EXIT_OK if result.is_same else EXIT_ERROR
+
+
+def _add_validate(commands: Any) -> None:
+    parser = _add_command(commands, "validate", _validate, "check task tables, those that a person edited too")
+    parser.add_argument("name", metavar="COHORT|CSV", help="a cohort, or one table: a path ending in <stage>_tasks.csv")
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from pipeline.printing_checks import format_validation
+    from pipeline.validation import validate
+
+    result = validate(_open_workspace(arguments), arguments.name)
+    _print(arguments, result.as_json(), format_validation)
+    return EXIT_OK if result.is_valid else EXIT_ERROR
+
+
+def _add_pointers(commands: Any) -> None:
+    parser = _add_command(
+        commands, "pointers", _pointers, "make the pointers again, or compare them with the documents"
+    )
+    parser.add_argument("action", choices=("rebuild", "verify"), help="verify changes nothing")
+
+
+def _pointers(arguments: argparse.Namespace) -> int:
+    from pipeline.printing_checks import format_pointer_counts, format_pointer_drifts
+    from store.data_root import DataRoot
+    from store.pointers import rebuild_pointers, verify_pointers
+
+    documents = DataRoot(_roots(arguments).data).documents
+    if arguments.action == "rebuild":
+        _print(arguments, rebuild_pointers(documents)._asdict(), format_pointer_counts)
+        return EXIT_OK
+    drifts = [drift._asdict() for drift in verify_pointers(documents)]
+    _print(arguments, {"drifts": drifts}, format_pointer_drifts)
+    return EXIT_ERROR if drifts else EXIT_OK
 
 
 # Trying and bringing in

@@ -8,7 +8,7 @@ every row is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -170,6 +170,7 @@ class CohortPlan:
     name: str
     description: str
     rows: Mapping[Stage, tuple[DocumentPlan, ...]]
+    edited: frozenset[Stage] = frozenset()  # whose rows are those of a task table that a person edited
 
     @cached_property
     def documents(self) -> dict[Stage, dict[str, DocumentPlan]]:
@@ -219,6 +220,19 @@ def _expand_cohort(cohort: Cohort) -> Iterator[Combination]:
         yield from expand_axes({"source_doc_id": sources, **rest}, cohort.rules)
 
 
+def plan_children(cohort: Cohort, stage: Stage, parents: Sequence[DocumentPlan]) -> list[DocumentPlan]:
+    """Return a stage's rows for parents that come from no combination: every template with every model of the stage.
+
+    As for source documents, a rule holds where all its axes have a value, and here only the stage's own have one.
+    """
+    planner = _Planner(cohort)
+    axes = axis_values(cohort.stages, cohort.combos)
+    own = {axis: values for axis, values in axes.items() if axis in (f"{stage}_template", f"{stage}_model")}
+    for combination in expand_axes(own, cohort.rules):
+        planner.add_children(stage, parents, combination)
+    return list(planner.rows[stage].values())
+
+
 class _Planner:
     """Collects rows, each once, in the order in which combinations first ask for them."""
 
@@ -237,10 +251,10 @@ class _Planner:
         by_stage: dict[Stage, list[DocumentPlan]] = {}
         by_stage[Stage.DRAFT] = self._add_drafts(combination)
         if Stage.ESSAY in self.rows:
-            by_stage[Stage.ESSAY] = self._add_children(Stage.ESSAY, by_stage[Stage.DRAFT], combination)
+            by_stage[Stage.ESSAY] = self.add_children(Stage.ESSAY, by_stage[Stage.DRAFT], combination)
         if Stage.EVALUATION in self.rows:
             targets = by_stage[self.cohort.stages[Stage.EVALUATION].target]
-            self._add_children(Stage.EVALUATION, targets, combination)
+            self.add_children(Stage.EVALUATION, targets, combination)
 
     def _add_drafts(self, combination: Combination) -> list[DocumentPlan]:
         source_doc_id = combination.get("source_doc_id", "")
@@ -268,7 +282,9 @@ class _Planner:
             for replicate in self._replicates(Stage.DRAFT)
         ]
 
-    def _add_children(self, stage: Stage, parents: list[DocumentPlan], combination: Combination) -> list[DocumentPlan]:
+    def add_children(
+        self, stage: Stage, parents: Sequence[DocumentPlan], combination: Combination
+    ) -> list[DocumentPlan]:
         template = self._templates[stage, combination[f"{stage}_template"]]
         copies = template.mode is Mode.COPY
         model = None if copies else self._models[combination[f"{stage}_model"]]

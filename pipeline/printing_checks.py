@@ -51,3 +51,34 @@ def _describe_finding(finding: Json) -> list[str]:
     if finding["stored"] is not None:
         lines += [f"    stored:  {finding['stored']!r}", f"    rebuilt: {finding['rebuilt']!r}"]
     return lines
+
+
+def format_validation(result: Json) -> str:
+    lines = []
+    for table in result["tables"]:
+        edited = ", edited by hand" if table["edited"] else ""
+        lines.append(f"{table['file']}: {format_count(table['rows'], 'row')} without a mistake{edited}")
+    for problem in result["problems"]:
+        line = f", line {problem['line']}" if problem["line"] else ""
+        lines.append(f"  {problem['file']}{line}: {problem['message']}")
+    count = format_count(len(result["problems"]), "mistake") if result["problems"] else "no mistake"
+    return "\n".join([*lines, f"{result['name']}: {count}."])
+
+
+def format_pointer_counts(counts: Json) -> str:
+    unreadable = f"; {format_count(counts['unreadable'], 'document')} cannot be read" if counts["unreadable"] else ""
+    return (
+        f"Pointers: {counts['written']:,} written, {counts['removed']:,} removed, {counts['kept']:,} kept{unreadable}."
+    )
+
+
+def format_pointer_drifts(result: Json) -> str:
+    lines = [
+        f"  {drift['problem']}: {drift['path']}"
+        + (f": {drift['task_id']} is {drift['doc_id']}" if drift["doc_id"] else "")
+        for drift in result["drifts"][:SHOWN_FINDINGS]
+    ]
+    if not lines:
+        return "Every pointer names the latest document of its task_id."
+    count = format_count(len(result["drifts"]), "pointer")
+    return "\n".join([*lines, f"{count} to be made again: daybook pointers rebuild."])

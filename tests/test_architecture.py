@@ -14,7 +14,8 @@ MODULES = sorted([*ROOT.glob("store/**/*.py"), *ROOT.glob("pipeline/**/*.py")])
 # Top to bottom: a module may import from layers below its own, and from its own.
 LAYERS = [
     ["pipeline.cli"],
-    ["pipeline.building", "pipeline.displays", "pipeline.looking", "pipeline.scheduler_server", "pipeline.rebuilding"],
+    ["pipeline.building", "pipeline.displays", "pipeline.looking", "pipeline.scheduler_server"],
+    ["pipeline.rebuilding", "pipeline.validation"],
     ["pipeline.tasks"],
     ["pipeline.estimates", "pipeline.usage"],
     ["pipeline.report_document"],
@@ -24,6 +25,7 @@ LAYERS = [
     ["pipeline.document_page"],
     ["pipeline.admissions"],
     ["pipeline.budgets"],
+    ["pipeline.edited_tables"],
     ["pipeline.task_tables", "pipeline.completeness"],
     ["pipeline.recorded_plans"],
     ["pipeline.planning"],
