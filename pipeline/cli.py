@@ -364,9 +364,7 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _add_pointers(commands: Any) -> None:
-    parser = _add_command(
-        commands, "pointers", _pointers, "make the pointers again, or compare them with the documents"
-    )
+    parser = _add_command(commands, "pointers", _pointers, "make the pointers again, or compare them to the documents")
     parser.add_argument("action", choices=("rebuild", "verify"), help="verify changes nothing")
 
 

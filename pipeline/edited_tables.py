@@ -2,7 +2,8 @@
 
     a row with names       template_id, model_id, combo_id, …: its doc_id has to follow from them
     a row with ids alone   a curated document: it has to be in the store, and is taken as it is. task_id and
-                           parent_doc_id may stand beside the doc_id; all other cells are empty
+                           parent_doc_id may stand beside the doc_id; all other cells are empty. Without a
+                           task_id it goes by that of its first making with @doc_id
 
 A table of a later stage that nobody edited follows: rows whose parents were removed are gone, and parents that were
 added get children by every template and model of the stage.
@@ -72,7 +73,9 @@ class TableReader:
             metadata = self.documents.read(stage, doc_id).metadata
         except DocumentMissing:
             return None
-        return GivenPlan.of(stage, doc_id, task_id or str(metadata.get("task_id") or ""), metadata=metadata)
+        # the name alone may be that of a row: an older document of the same templates and models
+        task_id = task_id or f"{metadata.get('task_id') or stage}@{doc_id}"
+        return GivenPlan.of(stage, doc_id, task_id, metadata=metadata)
 
 
 def _order_levels(configuration: Configuration, planned: CohortPlan | None) -> list[str]:
@@ -261,6 +264,14 @@ def plan_edited(
     Raises EditedTablesInvalid with everything that is wrong in them.
     """
     reader = TableReader(configuration, documents, planned)
+    plan = read_edits(reader, planned, cohort, tables)
+    if reader.problems:
+        raise EditedTablesInvalid(planned.name, reader.problems)
+    return plan
+
+
+def read_edits(reader: TableReader, planned: CohortPlan, cohort: Cohort, tables: Mapping[Stage, Path]) -> CohortPlan:
+    """Return the plan as `plan_edited` does, without the rows that have a mistake; `reader` has the mistakes."""
     rows: dict[Stage, tuple[DocumentPlan, ...]] = {}
     for stage in MADE_STAGES:
         if stage in tables:
@@ -268,8 +279,6 @@ def plan_edited(
         elif stage in planned.rows:
             rows[stage] = _follow_parents(planned, cohort, stage, rows)
             reader.add(stage, rows[stage])
-    if reader.problems:
-        raise EditedTablesInvalid(planned.name, reader.problems)
     return replace(planned, rows=rows, edited=frozenset(tables))
 
 

@@ -73,11 +73,10 @@ def format_pointer_counts(counts: Json) -> str:
 
 
 def format_pointer_drifts(result: Json) -> str:
-    lines = [
-        f"  {drift['problem']}: {drift['path']}"
-        + (f": {drift['task_id']} is {drift['doc_id']}" if drift["doc_id"] else "")
-        for drift in result["drifts"][:SHOWN_FINDINGS]
-    ]
+    lines = []
+    for drift in result["drifts"][:SHOWN_FINDINGS]:
+        latest = f": {drift['task_id']} is {drift['doc_id']}" if drift["doc_id"] else ""
+        lines.append(f"  {drift['problem']}: {drift['path']}{latest}")
     if not lines:
         return "Every pointer names the latest document of its task_id."
     count = format_count(len(result["drifts"]), "pointer")

@@ -7,11 +7,11 @@ under the same id. Nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.edited_tables import TableReader
+from pipeline.edited_tables import TableReader, read_edits
 from pipeline.errors import InputInvalid, Problem
 from pipeline.planning import CohortPlan, DocumentPlan, plan_cohort
 from pipeline.stages import MADE_STAGES, Stage
@@ -60,30 +60,40 @@ def validate(workspace: Workspace, name: str) -> Validation:
     return _validate_file(workspace, Path(name)) if name.endswith(".csv") else _validate_cohort(workspace, name)
 
 
-def _validate_cohort(workspace: Workspace, cohort: str) -> Validation:
-    planned = plan_cohort(workspace.configuration.get_cohort(cohort))
-    paths = _find_tables(workspace.data.tasks_folder, cohort)
+def _validate_cohort(workspace: Workspace, name: str) -> Validation:
+    cohort = workspace.configuration.get_cohort(name)
+    planned = plan_cohort(cohort)
+    paths = _find_tables(workspace.data.tasks_folder, name)
     if not paths:
-        raise InputInvalid(f"Cohort {cohort!r} has no task tables yet. Type daybook plan {cohort} to write them.")
+        raise InputInvalid(f"Cohort {name!r} has no task tables yet. Type daybook plan {name} to write them.")
+    edited, stale = _sort_tables(planned, paths, read_written(workspace.data.tasks_folder / name))
     reader = TableReader(workspace.configuration, workspace.data.documents, planned)
-    written = read_written(workspace.data.tasks_folder / cohort)
-    any_edited = not all(is_written(path.read_bytes(), stage, written) for stage, path in paths.items())
+    plan = read_edits(reader, planned, cohort, edited)
+    if not edited:  # beside an edited table the others follow it when they are next written
+        message = f"the config has changed since it was written. Type daybook plan {name} to write it anew."
+        reader.problems.extend(Problem(path.name, None, message) for path in stale)
     tables = []
     for stage, path in paths.items():
+        rows = plan.rows.get(stage, ())
+        reader.problems.extend(_find_conflicts(workspace.data.documents, path.name, rows))
+        tables.append(CheckedTable(path, stage, len(rows), stage in edited))
+    return Validation(name, tables, reader.problems)
+
+
+def _sort_tables(
+    planned: CohortPlan, paths: Mapping[Stage, Path], written: Mapping[str, list[str]] | None
+) -> tuple[dict[Stage, Path], list[Path]]:
+    """Return the tables that a person edited, and those that this program wrote for another config."""
+    edited, stale = {}, []
+    for stage, path in paths.items():
         content = path.read_bytes()
-        is_own = is_written(content, stage, written)
-        if is_own and not any_edited and not _is_planned(content, planned, stage):
-            # one mistake for the table: each of its rows would be one
-            message = f"the config has changed since it was written. Type daybook plan {cohort} to write it anew."
-            reader.problems.append(Problem(path.name, None, message))
+        if content == format_task_table(planned.rows.get(stage, ())):
             continue
-        is_edited = not is_own and not _is_planned(content, planned, stage)
-        tables.append(_check_table(reader, stage, path, is_edited=is_edited))
-    return Validation(cohort, tables, reader.problems)
-
-
-def _is_planned(content: bytes, planned: CohortPlan, stage: Stage) -> bool:
-    return content == format_task_table(planned.rows.get(stage, ()))
+        if is_written(content, stage, written):
+            stale.append(path)
+        else:
+            edited[stage] = path
+    return edited, stale
 
 
 def _validate_file(workspace: Workspace, path: Path) -> Validation:
