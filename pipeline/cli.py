@@ -78,6 +78,9 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "lineage": _add_lineage,
         "explain": _add_explain,
         "usage": _add_usage,
+        "rebuild": _add_rebuild,
+        "validate": _add_validate,
+        "pointers": _add_pointers,
         "parse": _add_parse,
         "adopt": _add_adopt,
     }
@@ -294,12 +297,24 @@ def _serve_scheduler(arguments: argparse.Namespace) -> int:
 def _add_plan(commands: Any) -> None:
     parser = _add_command(commands, "plan", _plan, "write a cohort's task tables and show what it takes")
     parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
+    tables = parser.add_mutually_exclusive_group()
+    tables.add_argument(
+        "--from-config", action="store_true", help="move edited task tables to the quarantine and write the config's"
+    )
+    tables.add_argument(
+        "--as-edited", action="store_true", help="take task tables for edited that no record says who wrote"
+    )
 
 
 def _plan(arguments: argparse.Namespace) -> int:
     from pipeline.looking import describe_plan
 
     workspace = _open_workspace(arguments)
+    if arguments.from_config:
+        for place in workspace.set_tables_aside(arguments.cohort):
+            print(f"The edited table is kept in {place}.", file=sys.stderr)
+    if arguments.as_edited:
+        workspace.accept_tables(arguments.cohort)
     description = describe_plan(workspace, arguments.cohort)
     workspace.write_tables(arguments.cohort)
     _print(arguments, description, printing.format_plan)
@@ -373,6 +388,66 @@ def _usage(arguments: argparse.Namespace) -> int:
     usage = describe_usage(DataRoot(_roots(arguments).data), arguments.by)
     _print(arguments, usage, printing.format_usage)
     return EXIT_OK
+
+
+# Checking
+
+
+def _add_rebuild(commands: Any) -> None:
+    description = "make documents again from what is on disk, with no model, and compare byte for byte"
+    parser = _add_command(commands, "rebuild", _rebuild, description)
+    scope = parser.add_mutually_exclusive_group(required=True)
+    scope.add_argument("cohort", nargs="?", help="what its task tables ask for, and its reports")
+    scope.add_argument("--all", action="store_true", help="every document of the store")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; without it what is missing and needs no model is made"
+    )
+
+
+def _rebuild(arguments: argparse.Namespace) -> int:
+    from pipeline.printing_checks import format_rebuild
+    from pipeline.rebuilding import rebuild_all, rebuild_cohort
+
+    workspace = _open_workspace(arguments)
+    if arguments.all:
+        result = rebuild_all(workspace.data)
+    else:
+        result = rebuild_cohort(workspace, arguments.cohort, makes_missing=not arguments.check)
+    _print(arguments, result.as_json(), format_rebuild)
+    return EXIT_OK if result.is_same else EXIT_ERROR
+
+
+def _add_validate(commands: Any) -> None:
+    parser = _add_command(commands, "validate", _validate, "check task tables, those that a person edited too")
+    parser.add_argument("name", metavar="COHORT|CSV", help="a cohort, or one table: a path ending in <stage>_tasks.csv")
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from pipeline.printing_checks import format_validation
+    from pipeline.validation import validate
+
+    result = validate(_open_workspace(arguments), arguments.name)
+    _print(arguments, result.as_json(), format_validation)
+    return EXIT_OK if result.is_valid else EXIT_ERROR
+
+
+def _add_pointers(commands: Any) -> None:
+    parser = _add_command(commands, "pointers", _pointers, "make the pointers again, or compare them to the documents")
+    parser.add_argument("action", choices=("rebuild", "verify"), help="verify changes nothing")
+
+
+def _pointers(arguments: argparse.Namespace) -> int:
+    from pipeline.printing_checks import format_pointer_counts, format_pointer_drifts
+    from store.data_root import DataRoot
+    from store.pointers import rebuild_pointers, verify_pointers
+
+    documents = DataRoot(_roots(arguments).data).documents
+    if arguments.action == "rebuild":
+        _print(arguments, rebuild_pointers(documents)._asdict(), format_pointer_counts)
+        return EXIT_OK
+    drifts = [drift._asdict() for drift in verify_pointers(documents)]
+    _print(arguments, {"drifts": drifts}, format_pointer_drifts)
+    return EXIT_ERROR if drifts else EXIT_OK
 
 
 # Trying and bringing in

@@ -5,6 +5,7 @@ PipelineError
 ├── UnknownName          a command or task names a cohort, document or parser that does not exist
 ├── PlanStale            a task table names a document that the present config no longer gives
 ├── TaskTableInvalid     a task table cannot be read
+├── EditedTablesInvalid  task tables that a person edited have mistakes, all listed with file and line
 ├── ParseError           a reply came, but had not the expected form
 ├── DocumentFailed       a document could not be made; carries its status and reason
 │   └── PlaceLeft        because its model's provider refuses this run: a wrong key, an account without money
@@ -110,6 +111,17 @@ class TaskTableInvalid(PipelineError):
     def __init__(self, path: object, *, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"Task table {path}: {problem}")
+
+
+class EditedTablesInvalid(PipelineError):
+    """Task tables that a person edited have one or more mistakes: all of them, each with file and line."""
+
+    def __init__(self, cohort: str, problems: list[Problem]) -> None:
+        self.cohort, self.problems = cohort, problems
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        head = f"The task tables of cohort {cohort!r} were edited and have {count}:"
+        end = f"Correct them, or write them anew from the config: daybook plan {cohort} --from-config."
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in problems), end]))
 
 
 class DocumentFailed(PipelineError):

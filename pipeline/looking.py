@@ -50,7 +50,9 @@ def describe_plan(workspace: Workspace, cohort: str) -> Json:
             **estimates.get(str(stage), Estimate()).as_json(),
         }
     total = add_up(estimates.values()).as_json()
-    return {"cohort": cohort, "stages": stages, "total": total, "report": workspace.report_id(cohort)}
+    edited = [str(stage) for stage in plan.rows if stage in plan.edited]
+    report_id = workspace.report_id(cohort)
+    return {"cohort": cohort, "stages": stages, "total": total, "report": report_id, "edited": edited}
 
 
 # Status

@@ -115,6 +115,13 @@ class Reading(NamedTuple):
     parsed: Parsed
 
 
+class Content(NamedTuple):
+    """What of a document follows from its plan, its parent and its answer; `fields` are of metadata.json."""
+
+    files: dict[str, bytes]
+    fields: dict[str, Any]
+
+
 # Making
 
 
@@ -134,17 +141,29 @@ def make_document(maker: Maker, plan: DocumentPlan, *, cohort: str) -> Document:
         return _copy_parent(maker, plan, parent, cohort=cohort)
     prompt = _render(plan, parent)
     attempt = obtain_answer(maker, plan, prompt, cohort=cohort)
+    content = compose_answered(plan, prompt, attempt)
+    _keep_template_texts(maker.data, plan)
+    metadata = {**_describe_plan(maker, plan, parent, cohort=cohort), **content.fields}
+    return documents.commit(plan.stage, plan.doc_id, content.files, metadata)
+
+
+def compose_answered(plan: DocumentPlan, prompt: str, attempt: Attempt) -> Content:
+    """Return what an answer makes of a plan. Pure. Raises DocumentFailed if it cannot be parsed."""
     reading = parse_answer(plan, attempt)
     files = {PROMPT_FILE: prompt.encode(), RAW_FILE: reading.raw, PARSED_FILE: reading.parsed.text.encode()}
-    _keep_template_texts(maker.data, plan)
-    metadata = {
-        **_describe_plan(maker, plan, parent, cohort=cohort),
-        **_describe_answer(plan, attempt),
-        **_describeparse_text(reading.parsed),
-        "raw_bytes": len(reading.raw),
-        "parsed_bytes": len(files[PARSED_FILE]),
-    }
-    return documents.commit(plan.stage, plan.doc_id, files, metadata)
+    sizes = {"raw_bytes": len(reading.raw), "parsed_bytes": len(files[PARSED_FILE])}
+    return Content(files, {**_describe_answer(plan, attempt), **_describeparse_text(reading.parsed), **sizes})
+
+
+def compose_copy(plan: DocumentPlan, parent: Parent) -> Content:
+    """Return what a plan in mode copy makes of its parent. Pure. Raises DocumentFailed if it cannot be parsed."""
+    try:
+        parsed = parse_text(plan, parent.document.read_text(parent.file))
+    except ParseError as error:
+        raise _failure(plan, Status.PARSE_ERROR, str(error)) from error
+    files = {PARSED_FILE: parsed.text.encode()}
+    sizes = {"raw_bytes": None, "parsed_bytes": len(files[PARSED_FILE])}
+    return Content(files, {**_describe_answer(plan, None), **_describeparse_text(parsed), **sizes})
 
 
 def read_parent(data: DataRoot, plan: DocumentPlan) -> Parent | None:
@@ -168,19 +187,9 @@ def _read_source(data: DataRoot, doc_id: str) -> Document:
 
 def _copy_parent(maker: Maker, plan: DocumentPlan, parent: Parent | None, *, cohort: str) -> Document:
     assert parent is not None, "config refuses mode copy where there is no parent"
-    try:
-        parsed = parse_text(plan, parent.document.read_text(parent.file))
-    except ParseError as error:
-        raise _failure(plan, Status.PARSE_ERROR, str(error)) from error
-    files = {PARSED_FILE: parsed.text.encode()}
-    metadata = {
-        **_describe_plan(maker, plan, parent, cohort=cohort),
-        **_describe_answer(plan, None),
-        **_describeparse_text(parsed),
-        "raw_bytes": None,
-        "parsed_bytes": len(files[PARSED_FILE]),
-    }
-    return maker.data.documents.commit(plan.stage, plan.doc_id, files, metadata)
+    content = compose_copy(plan, parent)
+    metadata = {**_describe_plan(maker, plan, parent, cohort=cohort), **content.fields}
+    return maker.data.documents.commit(plan.stage, plan.doc_id, content.files, metadata)
 
 
 def _render(plan: DocumentPlan, parent: Parent | None) -> str:

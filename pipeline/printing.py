@@ -127,6 +127,7 @@ def format_plan(plan: Json) -> str:
     keys.append("completion_tokens")
     rows = [[stage, *(f"{counts[key]:,}" for key in keys)] for stage, counts in plan["stages"].items()]
     lines = [f"Cohort {plan['cohort']}; its report will be {plan['report']}.", *format_columns([header, *rows])]
+    lines += [f"{stage}_tasks.csv was edited by hand and is taken as it is." for stage in plan["edited"]]
     if not plan["total"]["calls"]:
         return "\n".join([*lines, "No call is needed."])
     note = "Tokens are estimated; at most: what max_tokens allows of completion tokens."

@@ -31,7 +31,7 @@ def make_report(workspace: Workspace, cohort: str) -> Document:
         except DocumentMissing:
             pass
         read = functools.cache(lambda stage, doc_id: _shorten(documents.read(stage, doc_id)))
-        files = render_report(_title_of(workspace, cohort), [_report_row(outcome) for outcome in outcomes], read)
+        files = render_report(_title_of(workspace, cohort), [report_row(outcome) for outcome in outcomes], read)
         metadata = {**_describe_report(workspace, cohort, outcomes, read), "digest": digest, "inputs": inputs}
         return documents.commit(Stage.REPORT, doc_id, files, {**metadata, "parsed_bytes": len(files[SUMMARY_FILE])})
 
@@ -60,7 +60,8 @@ def _title_of(workspace: Workspace, cohort: str) -> str:
     return workspace.plan(cohort).description or cohort
 
 
-def _report_row(outcome: RowOutcome) -> ReportRow:
+def report_row(outcome: RowOutcome) -> ReportRow:
+    """Return what the report says of a row."""
     plan = outcome.plan
     return ReportRow(
         stage=str(plan.stage),
@@ -93,6 +94,7 @@ def _describe_report(
         "parents": parents,
         "task_id": cohort,
         "cohort": cohort,
+        "title": _title_of(workspace, cohort),
         "status": Status.OK,
         "planned_rows": len(outcomes),
         "made_rows": sum(row.status == Status.OK for row in outcomes),

@@ -33,6 +33,7 @@ from store.errors import (
 )
 from store.files import lock_folder, read_file
 from store.identity import ID_FORM, check_file_name, check_id, check_stage, encode_canonically, hash_bytes
+from store.pointer_files import PointerFiles, pointer_of
 
 METADATA_FILE = "metadata.json"
 METADATA_SCHEMA = 1
@@ -98,6 +99,7 @@ class DocumentStore:
         self.root = root
         self._temporary_folder = temporary_folder
         self._superseded_folder = superseded_folder
+        self.pointers = PointerFiles(root, temporary_folder=temporary_folder)
 
     def folder_of(self, stage: str, doc_id: str) -> Path:
         """Return where a document is or would be. Raises NameInvalid for anything but a stage and a doc_id."""
@@ -141,6 +143,10 @@ class DocumentStore:
         """Return (stage, doc_id) of every document whose doc_id starts with `prefix`."""
         return [(stage, doc_id) for stage, doc_id in self.walk() if doc_id.startswith(prefix)]
 
+    def read_metadata(self, stage: str, doc_id: str) -> Mapping[str, Any]:
+        """Return what metadata.json says, with no look at the other files. Raises DocumentMissing, DocumentInvalid."""
+        return _read_metadata(stage, doc_id, self.folder_of(stage, doc_id))
+
     def read(self, stage: str, doc_id: str, *, digest: str | None = None) -> Document:
         """Return a document after the quick check.
 
@@ -175,11 +181,18 @@ class DocumentStore:
         complete = complete_metadata(stage, doc_id, files, metadata)
         # metadata.json last: a staged folder that has it is complete
         content = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: encode_readably(complete)}
+        pointer = pointer_of(complete)
+        if pointer:
+            self.pointers.withdraw(stage, pointer.task_id, before=pointer)
         loser = commit_folder(content, final, temporary_folder=self._temporary_folder)
         if loser is not None:
             move_folder(loser, self._superseded_folder / stage / loser.name)
-            return self.read_deeply(stage, doc_id, digest=complete["digest"])
-        return Document(stage, doc_id, final, complete)
+            document = self.read_deeply(stage, doc_id, digest=complete["digest"])
+        else:
+            document = Document(stage, doc_id, final, complete)
+        if pointer := pointer_of(document.metadata):
+            self.pointers.point(stage, pointer)
+        return document
 
     @contextmanager
     def hold_stage(self, stage: str) -> Iterator[None]:

@@ -196,6 +196,34 @@ def place_file(path: Path, content: bytes, *, temporary_folder: Path, replace: b
     return True
 
 
+def place_derived_file(path: Path, content: bytes, *, temporary_folder: Path) -> None:
+    """Put a whole file at `path`, in the place of any that is there, without flushing it. Raises OSError.
+
+    Only for what can be made again from what is durable, and is checked when it is read: after a power cut the
+    file may be gone, empty or the one before.
+    """
+    staged = unique_path(temporary_folder, path.name)
+    try:
+        _write_unflushed(staged, content)
+    except FileNotFoundError:
+        temporary_folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        _write_unflushed(staged, content)
+    try:
+        staged.replace(path)
+    except FileNotFoundError:
+        path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        staged.replace(path)
+
+
+def _write_unflushed(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, NEW_FILE, FILE_MODE)
+    try:
+        if os.write(descriptor, content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(descriptor)
+
+
 def commit_folder(files: Mapping[str, bytes], final: Path, *, temporary_folder: Path) -> Path | None:
     """Write `files` as the new folder `final`, in their order, durably. See the module's docstring.
 
