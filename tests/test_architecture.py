@@ -45,7 +45,7 @@ LAYERS = [
         "pipeline.parsers",
         "pipeline.rankings",
     ],
-    ["pipeline.batch_interface"],
+    ["pipeline.batch_interface", "pipeline.batch_results"],
     ["pipeline.litellm_client", "pipeline.spreadsheets", "pipeline.printing", "pipeline.settings", "pipeline.limits"],
     ["pipeline.prose_scores", "pipeline.json_scores"],
     ["pipeline.score_statements"],
