@@ -126,7 +126,7 @@ class BatchInterface:
         return body
 
     def _exchange(self, request: httpx.Request, *, seconds: float) -> Exchange:
-        key = self._read_key()
+        key = self.find_key()
         if key is not None:
             request.headers["authorization"] = f"Bearer {key}"
         exchange = wire.send(
@@ -143,7 +143,8 @@ class BatchInterface:
             raise InterfaceFailed(f"{_describe(request)}: {message.rstrip('.')}. Run again later.")
         return exchange
 
-    def _read_key(self) -> str | None:
+    def find_key(self) -> str | None:
+        """Return the key; None if none is needed. Raises InterfaceFailed if it is not set."""
         if self.api_key_env is None:
             return None
         if (key := find_key(self.api_key_env)) is None:

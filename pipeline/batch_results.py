@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 BODY_KEY = re.compile(r'"body"\s*:\s*')
@@ -25,6 +25,16 @@ class Result(NamedTuple):
 def count_lines(content: bytes) -> int:
     """Return how many lines are not blank."""
     return sum(bool(line.strip()) for line in content.split(b"\n"))
+
+
+def clean_errors(content: bytes, clean: Callable[[bytes], bytes]) -> bytes:
+    """Return the lines, those of failed calls through `clean`, since some providers repeat the key in an error."""
+
+    def is_answer(line: bytes) -> bool:
+        results = read_results(line)
+        return bool(results) and all(result.http_status == 200 for result in results.values())
+
+    return b"\n".join(line if is_answer(line) else clean(line) for line in content.split(b"\n"))
 
 
 def read_results(content: bytes) -> dict[str, Result]:

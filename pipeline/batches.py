@@ -41,10 +41,10 @@ from pipeline.batch_interface import (
     InterfaceRefused,
     ListUnknown,
 )
-from pipeline.batch_results import Result, count_lines, read_results
+from pipeline.batch_results import Result, clean_errors, count_lines, read_results
 from pipeline.errors import BudgetReached, GatewayError, InputInvalid
 from pipeline.gateway import Answer, Call, Transport
-from pipeline.keys import drop_key, find_key
+from pipeline.keys import drop_key
 from pipeline.making import Maker, describe_outcome, find_batch
 from pipeline.models import Model
 from pipeline.planning import DocumentPlan
@@ -372,6 +372,7 @@ class Batches:
         if name == OUTPUT and isinstance(answered, int) and count_lines(content) < answered:
             lines = count_lines(content)
             raise InterfaceFailed(f"{answered} calls are answered, and the file has {lines} lines. Run again later.")
+        content = clean_errors(content, lambda line: drop_key(line, interface.find_key()))
         if file_id:
             self._store.keep(batch, name, content)
         return content
@@ -405,10 +406,8 @@ class Batches:
         request = attempt.read_request()
         call = _call_of(request)
         transport = Transport(api_base=intent["address"], api_key_env=intent["api_key_env"])
-        key = find_key(transport.api_key_env) if transport.api_key_env else None
-        response = drop_key(result.body, key) if result.http_status >= 400 else result.body
-        self.data.calls.add_response(attempt, response)
-        answer = gateway.read_answer(call, transport, http_status=result.http_status, body=response)
+        self.data.calls.add_response(attempt, result.body)
+        answer = gateway.read_answer(call, transport, http_status=result.http_status, body=result.body)
         is_as_asked = body.get("messages") == request["messages"]
         sent = {
             "method": "POST",

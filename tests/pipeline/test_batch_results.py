@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.batch_results import Result, read_results
+from pipeline.batch_results import Result, clean_errors, read_results
 
 
 def make_line(custom_id: str = "one", **fields: Any) -> bytes:
@@ -75,3 +75,17 @@ def test_the_first_of_two_lines_counts_and_what_names_no_call_is_left_out() -> N
     ]
 
     assert {name: result.body for name, result in read_results(b"\n".join(lines)).items()} == {"one": b"1", "two": b"3"}
+
+
+def test_lines_of_failed_calls_are_cleaned_and_answers_stay_as_they_came() -> None:
+    good, bad, unanswered = (
+        make_line("one", response=answered("secret")),
+        make_line("two", response=answered("secret", status=401)),
+        make_line("three", error={"message": "secret"}),
+    )
+
+    cleaned = clean_errors(b"\n".join([good, bad, unanswered, b""]), lambda line: line.replace(b"secret", b"<key>"))
+
+    assert cleaned.split(b"\n") == [
+        good, bad.replace(b"secret", b"<key>"), unanswered.replace(b"secret", b"<key>"), b"",
+    ]  # fmt: skip
