@@ -126,7 +126,7 @@ class BatchInterface:
         return body
 
     def _exchange(self, request: httpx.Request, *, seconds: float) -> Exchange:
-        key = self._read_key()
+        key = self.find_key()
         if key is not None:
             request.headers["authorization"] = f"Bearer {key}"
         exchange = wire.send(
@@ -144,7 +144,8 @@ class BatchInterface:
             raise InterfaceFailed(f"{_describe(request)}: {message.rstrip('.')}. Run again later.")
         return exchange
 
-    def _read_key(self) -> str | None:
+    def find_key(self) -> str | None:
+        """Return the key; None if none is needed. Raises InterfaceFailed if it cannot be read."""
         try:
             return read_key(self.key_source)
         except GatewayError as error:

@@ -8,6 +8,7 @@
 
     _advance, by what the batch's folder holds, whichever process wrote it (store.batches has the order):
         no requests.jsonl     nothing was sent: its attempts are closed
+        refused.json          there will be no such batch: its attempts are closed
         no submitted.json     _send      upload ▸ file.json ▸ asked.json ▸ create ▸ submitted.json
                                          asked.json is there? The provider is looked through for the batch first
         else                  _collect   has it ended? output.jsonl ▸ each line to its attempt ▸ finished.json
@@ -20,7 +21,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import string
 import threading
@@ -41,16 +41,17 @@ from pipeline.batch_interface import (
     InterfaceRefused,
     ListUnknown,
 )
+from pipeline.batch_results import Result, clean_errors, count_lines, read_results
 from pipeline.errors import BudgetReached, GatewayError, InputInvalid
 from pipeline.gateway import Answer, Call, Transport
-from pipeline.keys import KeySource
+from pipeline.keys import KeySource, drop_key
 from pipeline.making import Maker, describe_outcome, find_batch
 from pipeline.models import Model
 from pipeline.planning import DocumentPlan
 from pipeline.prices import FREE_PROVIDERS, Price
 from pipeline.spending import cost_of_answer, describe_cost
 from pipeline.stages import Status
-from store.batches import ASKED, ERRORS, FINISHED, INTENT, OUTPUT, REQUESTS, SUBMITTED, UPLOADED, BatchStore
+from store.batches import ASKED, ERRORS, FINISHED, INTENT, OUTPUT, REFUSED, REQUESTS, SUBMITTED, UPLOADED, BatchStore
 from store.calls import Attempt, call_id_of
 from store.data_root import DataRoot
 from store.identity import ID_LENGTH
@@ -64,7 +65,6 @@ THREADS = 16  # attempts that are begun or closed at a time: they share the flus
 UNSURE_SECONDS = 600
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 REASON = "batch"
-BODY_KEY = re.compile(r'"body"\s*:\s*')
 
 
 class BatchesBusy(InputInvalid):
@@ -99,15 +99,6 @@ class Written(NamedTuple):
     deferred: Deferred
     address: str
     body: Mapping[str, Any]
-
-
-class Result(NamedTuple):
-    """What a batch says of one call. `http_status` is None if the call was not answered; `detail` then says why."""
-
-    http_status: int | None
-    body: bytes = b""
-    request_id: str | None = None
-    detail: str = ""
 
 
 @dataclass
@@ -209,7 +200,7 @@ class Batches:
             "model": intent["model"],
             "cohort": intent["cohort"],
             "calls": len(self._read_requests(batch)),
-            "state": self._states.get(batch, "not submitted"),
+            "state": self._states.get(batch, "submitted" if submitted else "not submitted"),
             "age_seconds": round(self._age_of(intent["created_at"])),
         }
 
@@ -294,7 +285,11 @@ class Batches:
         try:
             if not self._store.has(batch, REQUESTS):
                 self._give_up(batch)
-            elif self._store.has(batch, SUBMITTED) or self._send(batch):
+            elif (refused := self._store.find_record(batch, REFUSED)) is not None:
+                self._close_refused(batch, refused["detail"])
+            elif not self._store.has(batch, SUBMITTED):
+                self._send(batch)  # what it brings is for the next run, which makes documents of it
+            else:
                 self._collect(batch)
         except ListUnknown as error:
             self._states[batch] = "not confirmed"
@@ -309,30 +304,34 @@ class Batches:
 
     def _give_up(self, batch: str) -> None:
         """Close the attempts of a batch whose process died before it could send anything."""
-        detail = f"Batch {batch} was never submitted. Run again."
+        never = Result(None, detail=f"Batch {batch} was never submitted. Run again.")
         for call_id in self._store.get_record(batch, INTENT)["call_ids"]:
             for attempt in self.data.calls.list_attempts(call_id):
                 if find_batch([attempt]) == batch:
-                    self._close_unanswered(attempt, detail)
+                    self._close_unanswered(attempt, never)
         self._finish(batch, "not submitted")
 
-    def _send(self, batch: str) -> bool:
-        """Submit a batch that no process has submitted so far; return whether it is submitted now."""
+    def _send(self, batch: str) -> None:
+        """Submit a batch that no process has submitted so far, if that is certain."""
         interface, asked = self._interface_of(batch), self._store.find_record(batch, ASKED)
         created = None if asked is None else interface.find(asked["file_id"], batch)
         if created is None and asked is not None and self._age_of(asked["asked_at"]) < UNSURE_SECONDS:
             self._states[batch] = "not confirmed"
-            return False
+            return
         if created is None:
             try:
                 created = self._create(batch, interface)
             except InterfaceRefused as error:
-                self._close_all(batch, {}, f"Batch {batch} was refused: {error}")
-                self._finish(batch, "refused")
+                # Before its calls are free to go into another batch: this one is never to be created any more.
+                self._store.record(batch, REFUSED, {"detail": str(error), "refused_at": self._now()})
+                self._close_refused(batch, str(error))
                 raise
         self._store.record(batch, SUBMITTED, {"provider_batch_id": created["id"], "submitted_at": self._now()})
         self.submitted += len(self._read_requests(batch))
-        return True
+
+    def _close_refused(self, batch: str, detail: str) -> None:
+        self._close_all(batch, {}, Result(None, detail=f"Batch {batch} was refused: {detail}"))
+        self._finish(batch, "refused")
 
     def _create(self, batch: str, interface: BatchInterface) -> dict[str, Any]:
         uploaded = self._store.find_record(batch, UPLOADED)
@@ -353,10 +352,14 @@ class Batches:
         self._states[batch] = state + (f", {counts['completed']} answered" if counts.get("completed") else "")
         if state not in ENDED:
             return
-        results = read_results(self._download(batch, interface, OUTPUT, found))
+        output = self._download(batch, interface, OUTPUT, found)
+        results = read_results(output)
+        missing = Result(None, detail=_describe_end(batch, state, found))
+        if len(results) < count_lines(output):  # one of them may be its answer, and paid
+            missing = Result(200, detail=f"{OUTPUT} of batch {batch} has lines that name no call. They are kept.")
         for custom_id, result in read_results(self._download(batch, interface, ERRORS, found)).items():
             results.setdefault(custom_id, result)
-        self._close_all(batch, results, _describe_end(batch, state, found))
+        self._close_all(batch, results, missing)
         self._finish(batch, state)
 
     def _download(self, batch: str, interface: BatchInterface, name: str, found: Mapping[str, Any]) -> bytes:
@@ -367,17 +370,18 @@ class Batches:
         file_id = found.get("output_file_id" if name == OUTPUT else "error_file_id")
         content = interface.download(str(file_id)) if file_id else b""
         answered = (found.get("request_counts") or {}).get("completed")
-        lines = sum(bool(line.strip()) for line in content.split(b"\n"))
-        if name == OUTPUT and isinstance(answered, int) and lines < answered:
+        if name == OUTPUT and isinstance(answered, int) and count_lines(content) < answered:
+            lines = count_lines(content)
             raise InterfaceFailed(f"{answered} calls are answered, and the file has {lines} lines. Run again later.")
+        content = clean_errors(content, lambda line: drop_key(line, interface.find_key()))
         if file_id:
             self._store.keep(batch, name, content)
         return content
 
     # Closing attempts
 
-    def _close_all(self, batch: str, results: Mapping[str, Result], end: str) -> None:
-        """Give every attempt of a batch its outcome; one that has one keeps it. `end` says why a call has no result."""
+    def _close_all(self, batch: str, results: Mapping[str, Result], missing: Result) -> None:
+        """Give every attempt of a batch its outcome; one that has one keeps it. `missing` is of calls without one."""
         bodies = self._read_requests(batch)
         intent = self._store.get_record(batch, INTENT)
 
@@ -386,9 +390,9 @@ class Batches:
             attempt = self.data.calls.read_attempt(call_id, int(number))
             if attempt.outcome is not None:
                 return
-            result = results.get(custom_id, Result(None, detail=end))
-            if result.http_status is None:
-                self._close_unanswered(attempt, result.detail)
+            result = results.get(custom_id, missing)
+            if result.body is None:
+                self._close_unanswered(attempt, result)
             else:
                 self._close_answered(attempt, result, bodies[custom_id], intent)
 
@@ -399,6 +403,7 @@ class Batches:
         self, attempt: Attempt, result: Result, body: Mapping[str, Any], intent: Mapping[str, Any]
     ) -> None:
         assert result.http_status is not None
+        assert result.body is not None
         request = attempt.read_request()
         call = _call_of(request)
         key = _key_source_of(intent)
@@ -415,8 +420,9 @@ class Batches:
         headers = {"x-request-id": result.request_id} if result.request_id else {}
         self._close(attempt, replace(answer, sent=sent, response_headers=headers))
 
-    def _close_unanswered(self, attempt: Attempt, detail: str) -> None:
-        self._close(attempt, failed_answer(GatewayError(REASON, detail)))
+    def _close_unanswered(self, attempt: Attempt, result: Result) -> None:
+        reason = REASON if result.http_status is None else "bad_body"
+        self._close(attempt, failed_answer(GatewayError(reason, result.detail, http_status=result.http_status)))
 
     def _close(self, attempt: Attempt, answer: Answer) -> None:
         price = Price.from_record(attempt.read_request().get("price"))
@@ -446,48 +452,6 @@ class Batches:
 
     def _age_of(self, moment: str) -> float:
         return (self.clock() - datetime.fromisoformat(moment)).total_seconds()
-
-
-def read_results(content: bytes) -> dict[str, Result]:
-    """Return {custom_id: what came of it} of the lines of an output or error file; the first of two counts.
-
-    Source: OpenAI's batch output, as of October 2026: {"custom_id", "response": {"status_code", "request_id", "body"},
-    "error": {"code", "message"}}, where either response or error is null. A line that cannot be read names no call.
-    """
-    results: dict[str, Result] = {}
-    for raw in content.split(b"\n"):
-        line = raw.decode(errors="surrogateescape")  # a body with bytes that are no UTF-8 is kept as it came
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict) and isinstance(value.get("custom_id"), str):
-            results.setdefault(value["custom_id"], _read_result(value, line))
-    return results
-
-
-def _read_result(value: Mapping[str, Any], line: str) -> Result:
-    response = value.get("response")
-    if isinstance(response, Mapping) and response.get("body") is not None:
-        status, request_id = response.get("status_code"), response.get("request_id")
-        body = _cut_out(line, response["body"])
-        return Result(
-            status if isinstance(status, int) else 200, body, request_id if isinstance(request_id, str) else None
-        )
-    error = value.get("error")
-    parts = [error.get("code"), error.get("message")] if isinstance(error, Mapping) else []
-    detail = ": ".join(part for part in parts if isinstance(part, str) and part)
-    return Result(None, detail=f"The batch has no answer to this call: {detail or 'it does not say why'}")
-
-
-def _cut_out(line: str, body: Any) -> bytes:
-    """Return the bytes of the body as they stand in the line."""
-    decoder = json.JSONDecoder()
-    for match in BODY_KEY.finditer(line):
-        value, end = decoder.raw_decode(line, match.end())
-        if value == body:
-            return line[match.end() : end].encode(errors="surrogateescape")
-    return json.dumps(body).encode()  # one with NaN equals nothing, and is no answer either
 
 
 def _describe_end(batch: str, state: str, found: Mapping[str, Any]) -> str:

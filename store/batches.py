@@ -1,6 +1,6 @@
 """Batches: calls that a provider answers together, later and for less. What was submitted must never be so twice.
 
-    batches/<batch>/  batch.json  requests.jsonl  file.json  asked.json  submitted.json  *.jsonl  finished.json
+    batches/<batch>/  batch.json  requests.jsonl  file.json  asked.json  submitted.json  output.jsonl  finished.json
 
 Each file is durable before the next step is taken, so the files tell how far a batch has come, whenever its process
 died:
@@ -9,6 +9,7 @@ died:
     requests.jsonl    what is sent, a line a call. Without it nothing was: its attempts are closed again
     file.json         the provider has the requests, under this file id
     asked.json        the provider is about to be asked for the batch. From here on it may be there, and paid
+    refused.json      the provider said that there will be no such batch; nothing follows but finished.json
     submitted.json    the provider's id of the batch
     output.jsonl      the lines that came, as they came; errors.jsonl: those of calls that failed
     finished.json     each of its attempts has its outcome
@@ -30,7 +31,13 @@ from store.files import read_file
 from store.identity import check_id
 
 INTENT, REQUESTS, UPLOADED, ASKED = "batch.json", "requests.jsonl", "file.json", "asked.json"
-SUBMITTED, OUTPUT, ERRORS, FINISHED = "submitted.json", "output.jsonl", "errors.jsonl", "finished.json"
+REFUSED, SUBMITTED, OUTPUT, ERRORS, FINISHED = (
+    "refused.json",
+    "submitted.json",
+    "output.jsonl",
+    "errors.jsonl",
+    "finished.json",
+)
 
 
 class BatchStore:

@@ -4,8 +4,9 @@
         build = builds.run(folder, "build", "one", "--batch")
         build = builds.run(folder, "build", "one", "--batch", die_at=7)
 
-`die_at` ends the process with SIGKILL when it is about to do the seventh thing that others could see: make a file or a
-folder in the data folder, rename one, open a connection. A build that reaches it has `code` -9.
+`die_at` ends the process with SIGKILL when it is about to do the seventh thing that matters to calls and batches: open
+a connection, make a folder of theirs, or a file, be it still under its temporary name. What came before it, such as the
+last file's rename, has happened. A build that reaches it has `code` -9.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+FILES = ("batch", "requests", "file", "asked", "refused", "submitted", "output", "finished", "response", "outcome")
 ROOT = Path(__file__).parent.parent
 
 
@@ -26,7 +28,7 @@ class Build(NamedTuple):
     code: int
     output: str
     errors: str
-    steps: int  # things it did that others could see, of those that die_at counts
+    steps: int  # how many such things it did
 
     @property
     def result(self) -> Any:
@@ -91,7 +93,7 @@ def _run(job: dict[str, Any]) -> None:
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal count
-        if not _is_seen(event, arguments):
+        if not _matters(event, arguments):
             return
         count += 1
         os.write(steps, b".")
@@ -108,13 +110,16 @@ def _run(job: dict[str, Any]) -> None:
         os._exit(code)
 
 
-def _is_seen(event: str, arguments: tuple[Any, ...]) -> bool:
-    if event == "socket.connect":
-        return True
+def _matters(event: str, arguments: tuple[Any, ...]) -> bool:
     if event == "open":
         path, _mode, flags = arguments
-        return isinstance(path, str | os.PathLike) and bool(flags & os.O_CREAT) and "data/" in os.fspath(path)
-    return event in ("os.mkdir", "os.rename", "os.remove") and "data/" in os.fspath(arguments[0])
+        return isinstance(path, str | os.PathLike) and bool(flags & os.O_CREAT) and _is_theirs(os.fspath(path))
+    return event == "socket.connect" or (event == "os.mkdir" and _is_theirs(os.fspath(arguments[0])))
+
+
+def _is_theirs(path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    return "data/batches" in path or "data/calls" in path or (folder == "data/.tmp" and name.startswith(FILES))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ LAYERS = [
         "pipeline.response_schemas",
         "pipeline.rankings",
     ],
-    ["pipeline.batch_interface"],
+    ["pipeline.batch_interface", "pipeline.batch_results"],
     ["pipeline.printing_checks"],
     ["pipeline.byte_differences"],
     ["pipeline.litellm_client", "pipeline.spreadsheets", "pipeline.printing", "pipeline.settings", "pipeline.limits"],
