@@ -25,6 +25,8 @@ EXITS_AFTER_SIGNAL = (EXIT_INTERRUPTED, 143)  # 143: SIGTERM
 HIGHEST_PORT = 65535
 DEFAULT_SHOWN_TASKS = 1000
 
+CHECK_LEVELS = ("ids", "documents", "rebuild")  # each one includes those before it
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -63,7 +65,7 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     making = (_add_build, _add_scheduler, _add_plan)
     looking = (_add_status, _add_show, _add_lineage, _add_explain, _add_usage)
-    checking = (_add_rebuild, _add_validate, _add_pointers)
+    checking = (_add_rebuild, _add_lock, _add_check, _add_validate, _add_pointers)
     for add in (*making, *looking, *checking, _add_parse, _add_adopt):
         add(commands)
     return parser
@@ -347,6 +349,36 @@ def _rebuild(arguments: argparse.Namespace) -> int:
         result = rebuild_cohort(workspace, arguments.cohort, makes_missing=not arguments.check)
     _print(arguments, result.as_json(), format_rebuild)
     return EXIT_OK if result.is_same else EXIT_ERROR
+
+
+def _add_lock(commands: Any) -> None:
+    parser = _add_command(commands, "lock", _lock, "record a cohort's ids and contents in config/cohorts/COHORT.lock")
+    parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
+
+
+def _lock(arguments: argparse.Namespace) -> int:
+    from pipeline.checking import lock_cohort
+    from pipeline.printing_checks import format_lock
+
+    _print(arguments, lock_cohort(_open_workspace(arguments), arguments.cohort), format_lock)
+    return EXIT_OK
+
+
+def _add_check(commands: Any) -> None:
+    parser = _add_command(commands, "check", _check, "compare a cohort with its lock, as far as there is data")
+    parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
+    parser.add_argument(
+        "--require", choices=CHECK_LEVELS, default="ids", help="the level that all documents have to reach"
+    )
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from pipeline.checking import check_cohort
+    from pipeline.printing_checks import format_check
+
+    check = check_cohort(_open_workspace(arguments), arguments.cohort, required=arguments.require)
+    _print(arguments, check.as_json(), format_check)
+    return EXIT_OK if check.has_passed else EXIT_ERROR
 
 
 def _add_validate(commands: Any) -> None:
