@@ -31,6 +31,8 @@ HIGHEST_PORT = 65535
 DEFAULT_SHOWN_TASKS = 1000
 DEFAULT_POLL_SECONDS = 60
 
+CHECK_LEVELS = ("ids", "documents", "rebuild")  # each one includes those before it
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -79,6 +81,8 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "explain": _add_explain,
         "usage": _add_usage,
         "rebuild": _add_rebuild,
+        "lock": _add_lock,
+        "check": _add_check,
         "validate": _add_validate,
         "pointers": _add_pointers,
         "parse": _add_parse,
@@ -415,6 +419,36 @@ def _rebuild(arguments: argparse.Namespace) -> int:
         result = rebuild_cohort(workspace, arguments.cohort, makes_missing=not arguments.check)
     _print(arguments, result.as_json(), format_rebuild)
     return EXIT_OK if result.is_same else EXIT_ERROR
+
+
+def _add_lock(commands: Any) -> None:
+    parser = _add_command(commands, "lock", _lock, "record a cohort's ids and contents in config/cohorts/COHORT.lock")
+    parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
+
+
+def _lock(arguments: argparse.Namespace) -> int:
+    from pipeline.checking import lock_cohort
+    from pipeline.printing_checks import format_lock
+
+    _print(arguments, lock_cohort(_open_workspace(arguments), arguments.cohort), format_lock)
+    return EXIT_OK
+
+
+def _add_check(commands: Any) -> None:
+    parser = _add_command(commands, "check", _check, "compare a cohort with its lock, as far as there is data")
+    parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
+    parser.add_argument(
+        "--require", choices=CHECK_LEVELS, default="ids", help="the level that all documents have to reach"
+    )
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from pipeline.checking import check_cohort
+    from pipeline.printing_checks import format_check
+
+    check = check_cohort(_open_workspace(arguments), arguments.cohort, required=arguments.require)
+    _print(arguments, check.as_json(), format_check)
+    return EXIT_OK if check.has_passed else EXIT_ERROR
 
 
 def _add_validate(commands: Any) -> None:

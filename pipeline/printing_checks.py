@@ -81,3 +81,24 @@ def format_pointer_drifts(result: Json) -> str:
         return "Every pointer names the latest document of its task_id."
     count = format_count(len(result["drifts"]), "pointer")
     return "\n".join([*lines, f"{count} to be made again: daybook pointers rebuild."])
+
+
+def format_lock(result: Json) -> str:
+    missing = f"; {format_count(result['missing'], 'document')} not there: ids only" if result["missing"] else ""
+    return f"{result['file']}: {format_count(result['documents'], 'document')}{missing}."
+
+
+def format_check(check: Json) -> str:
+    shown = check["problems"][:SHOWN_FINDINGS]
+    lines = [f"  {problem}" for problem in shown]
+    if len(check["problems"]) > len(shown):
+        lines.append(f"  and {len(check['problems']) - len(shown):,} more; --json has all of them")
+    counts = f"{check['same_ids']:,} of {check['locked']:,} ids are the same"
+    if check["level"] == "ids":
+        counts += "; no document is here, so nothing else was checked"
+    else:
+        counts += (
+            f"; {check['present']:,} documents are here, {check['same']:,} as locked, {check['rebuilt']:,} rebuilt"
+        )
+    word = "passed" if check["passed"] else "failed"
+    return "\n".join([*lines, f"{check['cohort']}: {word} at level {check['level']}: {counts}."])

@@ -15,7 +15,8 @@ MODULES = sorted([*ROOT.glob("store/**/*.py"), *ROOT.glob("pipeline/**/*.py")])
 LAYERS = [
     ["pipeline.cli"],
     ["pipeline.building", "pipeline.displays", "pipeline.looking", "pipeline.scheduler_server"],
-    ["pipeline.rebuilding", "pipeline.validation"],
+    ["pipeline.checking", "pipeline.library"],
+    ["pipeline.rebuilding", "pipeline.validation", "pipeline.lock_files"],
     ["pipeline.tasks"],
     ["pipeline.estimates", "pipeline.usage"],
     ["pipeline.report_document"],
