@@ -10,5 +10,5 @@
     __main__ -> chain3, fan, dashboard, planning, document_cost -> cohort_folder, peers, measure -> results
                 page -> plots, tables -> results
 
-`floor`, `fan_run`, `dashboard_server`, `dashboard_client` and `add_phase` are what runs in the child processes.
+`floor`, `fan_run`, `dashboard_client` and `add_phase` are what runs in the child processes.
 """

@@ -8,22 +8,28 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline import printing
-from pipeline.errors import PipelineError
+from pipeline.build_result import BuildResult
+from pipeline.completeness import find_complete
+from pipeline.errors import InputInvalid, PipelineError
 from pipeline.settings import HIGHEST_CONCURRENCY, Roots, find_roots
+from store.data_root import DataRoot
 from store.errors import StoreError
 
 EXIT_OK, EXIT_ERROR = 0, 1
 EXIT_INCOMPLETE = 30  # as [retcode] task_failed in luigi.cfg
 EXIT_BUDGET = 31  # as 30, because the budget is reached
+EXIT_WAITING = 32  # as 30, because batches are under way that may bring them
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXITS_AFTER_SIGNAL = (EXIT_INTERRUPTED, 143)  # 143: SIGTERM
 
 HIGHEST_PORT = 65535
 DEFAULT_SHOWN_TASKS = 1000
+DEFAULT_POLL_SECONDS = 60
 
 CHECK_LEVELS = ("ids", "documents", "rebuild")  # each one includes those before it
 
@@ -32,7 +38,8 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    arguments = _make_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _make_parser(words[0] if words else "").parse_args(words)
     command: Command = arguments.command
     try:
         return command(arguments)
@@ -55,7 +62,8 @@ def _say_interrupted(code: int) -> int:
     return code
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _make_parser(asked: str) -> argparse.ArgumentParser:
+    """Return the parser of all commands; or only of the one that is asked for, which is faster."""
     parser = argparse.ArgumentParser(
         prog="daybook",
         description="Writing experiments with language models that can be rerun, verified and traced.",
@@ -63,10 +71,24 @@ def _make_parser() -> argparse.ArgumentParser:
         "the config folder likewise.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    making = (_add_build, _add_scheduler, _add_plan)
-    looking = (_add_status, _add_show, _add_lineage, _add_explain, _add_usage)
-    checking = (_add_rebuild, _add_lock, _add_check, _add_validate, _add_pointers)
-    for add in (*making, *looking, *checking, _add_parse, _add_adopt):
+    known = {
+        "build": _add_build,
+        "scheduler": _add_scheduler,
+        "plan": _add_plan,
+        "status": _add_status,
+        "show": _add_show,
+        "lineage": _add_lineage,
+        "explain": _add_explain,
+        "usage": _add_usage,
+        "rebuild": _add_rebuild,
+        "lock": _add_lock,
+        "check": _add_check,
+        "validate": _add_validate,
+        "pointers": _add_pointers,
+        "parse": _add_parse,
+        "adopt": _add_adopt,
+    }
+    for add in [known[asked]] if asked in known else known.values():
         add(commands)
     return parser
 
@@ -135,6 +157,38 @@ def _add_build(commands: Any) -> None:
     parser.add_argument(
         "--scheduler", metavar="URL", help="a scheduler that runs elsewhere; see daybook scheduler. Default: one within"
     )
+    _add_batch_options(parser)
+
+
+def _add_batch_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch",
+        action="store_true",
+        help="collect what the batches under way have brought, and submit what is missing as batches",
+    )
+    parser.add_argument(
+        "--wait",
+        type=_read_seconds,
+        nargs="?",
+        const=DEFAULT_POLL_SECONDS,
+        metavar="SECONDS",
+        help=f"with --batch: go on until no batch is under way, looking every so often; default {DEFAULT_POLL_SECONDS}",
+    )
+    parser.add_argument(
+        "--ignore-batches",
+        action="store_true",
+        help="ask also calls that are under way in a batch; they may be paid for twice",
+    )
+
+
+def _read_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait. Expected seconds above 0, such as 60.")
+    return seconds
 
 
 def _read_concurrency(text: str) -> int:
@@ -161,23 +215,39 @@ def _read_tokens(text: str) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    roots = _roots(arguments)
+    record = find_complete(roots, arguments.cohort, DataRoot(roots.data).documents)
+    if record is not None:
+        result = BuildResult.of_complete(arguments.cohort, record, roots)
+        _print(arguments, result.as_json(), printing.format_build)
+        return EXIT_OK
+    return _build_what_is_missing(arguments, roots)
+
+
+def _build_what_is_missing(arguments: argparse.Namespace, roots: Roots) -> int:
     from pipeline.budgets import Caps
-    from pipeline.building import build_cohort  # brings Luigi with it
+    from pipeline.building import build_cohort, build_in_batches  # brings Luigi with it, which nobody waits for in vain
     from pipeline.displays import choose_display
 
-    result = build_cohort(
-        _roots(arguments),
+    if arguments.wait and not arguments.batch:
+        raise InputInvalid("--wait waits for batches. Expected --batch with it.")
+    build = partial(build_in_batches, wait_seconds=arguments.wait) if arguments.batch else build_cohort
+    result = build(
+        roots,
         arguments.cohort,
         allow_missing=arguments.allow_missing,
         concurrency=arguments.concurrency,
         caps=Caps(arguments.budget_usd, arguments.budget_tokens),
         retry=arguments.retry,
         scheduler_url=arguments.scheduler,
+        ignores_batches=arguments.ignore_batches,
         display=choose_display(quiet=arguments.json),
     )
     _print(arguments, result.as_json(), printing.format_build)
     if result.errors:
         return EXIT_ERROR
+    if result.is_waiting:
+        return EXIT_WAITING
     if result.is_budget_reached and not result.is_complete:
         return EXIT_BUDGET
     return EXIT_OK if result.is_complete or arguments.allow_missing else EXIT_INCOMPLETE

@@ -8,6 +8,7 @@ PipelineError
 ├── EditedTablesInvalid  task tables that a person edited have mistakes, all listed with file and line
 ├── ParseError           a reply came, but had not the expected form
 ├── DocumentFailed       a document could not be made; carries its status and reason
+│   └── PlaceLeft        because its model's provider refuses this run: a wrong key, an account without money
 ├── GatewayError         a model gave no usable answer
 ├── BudgetReached        the next call might exceed what its cohort may cost
 └── InputInvalid         a value on the command line or in a file to adopt is not usable
@@ -50,7 +51,8 @@ class GatewayError(PipelineError):
     """A model gave no usable answer.
 
     `reason` is a short fixed code: rate_limit, budget, transport, auth, bad_request, bad_params,
-    context_overflow, refused, bad_body, cut_body, provider, tool_calls, unknown_finish, no_choices, empty.
+    context_overflow, refused, bad_body, cut_body, provider, tool_calls, unknown_finish, no_choices, empty,
+    no_connection, key_in_prompt.
     docs/statuses.md explains them. `detail` is a sentence for people.
     """
 
@@ -128,3 +130,11 @@ class DocumentFailed(PipelineError):
     def __init__(self, stage: str, doc_id: str, task_id: str, *, status: str, reason: str) -> None:
         self.stage, self.doc_id, self.task_id, self.status, self.reason = stage, doc_id, task_id, status, reason
         super().__init__(f"{stage} {doc_id} ({task_id}): {status}: {reason}")
+
+
+class PlaceLeft(DocumentFailed):
+    """A document's call was not sent: its provider has refused the last ones, because of the key or of the account."""
+
+    def __init__(self, stage: str, doc_id: str, task_id: str, *, status: str, place: str, why: str) -> None:
+        self.place, self.why = place, why
+        super().__init__(stage, doc_id, task_id, status=status, reason=f"{why} {place} is not asked again in this run.")

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
+from pipeline.build_result import REPORT_PAGE
 from pipeline.diagnosis import diagnose
 from pipeline.errors import InputInvalid, UnknownName
 from pipeline.estimates import Estimate, add_up, estimate_stages
 from pipeline.making import build_call, read_parent, render
 from pipeline.planning import DocumentPlan, RowOutcome
 from pipeline.prompts import RenderFailed
-from pipeline.report_document import REPORT_PAGE, identify_report
+from pipeline.report_document import identify_report
 from pipeline.stages import MADE_STAGES, Stage, Status
 from pipeline.task_tables import read_task_table, table_path
 from pipeline.workspace import MISSING, Workspace, count_statuses

@@ -67,6 +67,7 @@ def format_build(result: Json) -> str:
         lines.append(f"  and {len(failures) - SHOWN_FAILURES} more: daybook status {result['cohort']}")
     lines += [f"  {error}" for error in result["errors"]]
     lines += _describe_budget(result["budget"])
+    lines += _describe_batches(result["batches"])
     if result["report"]:
         lines.append(f"report: {result['report']['page']}")
     return "\n".join(lines)
@@ -82,6 +83,17 @@ def _describe_budget(budget: Json | None) -> list[str]:
         cost = _describe_cost_range(budget["left"])
         lines.append(f"left to make: {format_count(budget['left']['calls'], 'call')}, {cost}")
     return lines
+
+
+def _describe_batches(batches: Json | None) -> list[str]:
+    if batches is None:
+        return []
+    lines = [f"in batches: {format_count(batches['submitted'], 'call')} submitted, {batches['collected']:,} collected"]
+    for batch in batches["under_way"]:
+        calls, age = format_count(batch["calls"], "call"), format_duration(batch["age_seconds"])
+        name = batch["provider_batch_id"] or batch["batch"]
+        lines.append(f"  under way: {name}: {calls} to {batch['model']}, for {age}, {batch['state']}")
+    return lines + [f"  {problem}" for problem in batches["problems"]]
 
 
 def _describe_cost_range(estimate: Json) -> str:

@@ -27,6 +27,7 @@ from pipeline.configuration import Configuration, load_configuration
 from pipeline.diagnosis import diagnose
 from pipeline.edited_tables import plan_edited
 from pipeline.errors import EditedTablesInvalid, PlanStale, TaskTableInvalid, UnknownName
+from pipeline.keys import KeySource
 from pipeline.making import Maker
 from pipeline.planning import CohortPlan, DocumentPlan, RowOutcome, plan_cohort, plan_report
 from pipeline.settings import Roots
@@ -57,8 +58,9 @@ class Workspace:
     def __init__(self, roots: Roots) -> None:
         self.roots = roots
         self.data = DataRoot(roots.data)
-        self.maker = Maker(self.data, admission=open_admission(self.data))
+        self.maker = Maker(self.data, admission=open_admission(self.data), list_key_sources=lambda: self.key_sources)
         self._plans: dict[str, CohortPlan] = {}
+        self._report_ids: dict[str, str] = {}  # of cohorts; each is hashed from all rows
         self._configuration_stamp = Stamp("", 0), 0  # before the configuration was read, and when that was, in ns
         self._checked: dict[str, defaultdict[str, dict[str, int]]] = {}
         self._written: set[str] = set()  # cohorts whose task tables this process has written
@@ -66,7 +68,12 @@ class Workspace:
     @cached_property
     def configuration(self) -> Configuration:
         self._configuration_stamp = stamp_configuration(self.roots), time.time_ns()
-        return load_configuration(self.roots.config)
+        return load_configuration(self.roots.config, data_root=self.roots.data)
+
+    @cached_property
+    def key_sources(self) -> frozenset[KeySource]:
+        """Where the keys of all models of the configuration are."""
+        return frozenset(KeySource.of(model.transport) for model in self.configuration.models.values())
 
     def plan(self, cohort: str) -> CohortPlan:
         """Return a cohort's plan: what its config gives, or what its task tables ask for that a person edited.
@@ -189,7 +196,9 @@ class Workspace:
 
     def report_id(self, cohort: str) -> str:
         """Return the doc_id of the report of the complete cohort."""
-        return plan_report(self.plan(cohort))
+        if cohort not in self._report_ids:
+            self._report_ids[cohort] = plan_report(self.plan(cohort))
+        return self._report_ids[cohort]
 
     def find_cohort_of_report(self, doc_id: str) -> str:
         """Return the cohort whose complete report has this doc_id. Raises UnknownName."""

@@ -164,6 +164,10 @@ class CallLedger:
         """
         return next((attempt for attempt in self.list_attempts(call_id) if attempt.status == "ok"), None)
 
+    def add_response(self, attempt: Attempt, response: bytes) -> None:
+        """Keep the bytes of an answer that came after the process of its attempt had ended: whole, and once."""
+        place_file(attempt.folder / "response.bin", response, temporary_folder=self._temporary_folder)
+
     def close_attempt(self, attempt: Attempt, outcome: Mapping[str, Any]) -> Attempt:
         """Record the outcome of an attempt whose process died before it could."""
         content = attempt.read_response()

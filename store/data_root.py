@@ -1,12 +1,13 @@
 """The data folder: where documents, calls and texts lie, on one filesystem.
 
-data/docs/  data/calls/  data/texts/  data/tasks/  data/quarantine/  data/.tmp/
+data/docs/  data/calls/  data/batches/  data/texts/  data/tasks/  data/quarantine/  data/.tmp/
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from store.batches import BatchStore
 from store.calls import CallLedger
 from store.documents import DocumentStore
 from store.errors import StoreNotUsable
@@ -24,6 +25,7 @@ class DataRoot:
             path / "docs", temporary_folder=self.temporary_folder, superseded_folder=path / "quarantine" / "superseded"
         )
         self.calls = CallLedger(path / "calls", temporary_folder=self.temporary_folder)
+        self.batches = BatchStore(path / "batches", temporary_folder=self.temporary_folder)
         self.texts = TextStore(path / "texts", temporary_folder=self.temporary_folder)
 
     def check_usable(self) -> None:
@@ -33,7 +35,8 @@ class DataRoot:
         """
         if self.path.exists() and not self.path.is_dir():
             raise StoreNotUsable(self.path, problem="it is not a folder")
-        parts = [self.path, self.temporary_folder, self.documents.root, self.calls.root, self.texts.root]
+        stores = (self.documents, self.calls, self.batches, self.texts)
+        parts = [self.path, self.temporary_folder, *(store.root for store in stores)]
         devices = {part.stat().st_dev: part for part in parts if part.exists()}
         if len(devices) > 1:
             places = ", ".join(str(part) for part in devices.values())

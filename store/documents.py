@@ -17,11 +17,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from store.durable import commit_folder, move_folder
+from store.durable import commit_folder, create_folder, move_folder
 from store.errors import (
     DigestCollision,
     DocumentCorrupt,
@@ -30,7 +31,7 @@ from store.errors import (
     DocumentMissing,
     StoreError,
 )
-from store.files import read_file
+from store.files import lock_folder, read_file
 from store.identity import ID_FORM, check_file_name, check_id, check_stage, encode_canonically, hash_bytes
 from store.pointer_files import PointerFiles, pointer_of
 
@@ -192,6 +193,17 @@ class DocumentStore:
         if pointer := pointer_of(document.metadata):
             self.pointers.point(stage, pointer)
         return document
+
+    @contextmanager
+    def hold_stage(self, stage: str) -> Iterator[None]:
+        """Let nobody else hold the stage until the block ends: no thread, and no process of this machine.
+
+        Who looks again inside makes a document only once. It saves work; no promise rests on it.
+        """
+        folder = self.root / check_stage(stage)
+        create_folder(folder)
+        with lock_folder(folder):
+            yield
 
     def walk(self) -> Iterator[tuple[str, str]]:
         """Yield (stage, doc_id) of every document, sorted."""

@@ -9,6 +9,7 @@ StoreError
 ├── DocumentCorrupt      a file's bytes do not match their recorded size or hash
 ├── DigestCollision      two different inputs share one doc_id
 ├── CallInvalid          an attempt's record cannot be read
+├── BatchInvalid         a batch's record cannot be read
 ├── TextMissing          a text that inputs name is not kept
 ├── WriteFailed          the disk refused; nothing was committed
 └── StoreNotUsable       the data folder cannot hold a durable store
@@ -93,6 +94,14 @@ class CallInvalid(StoreError):
     def __init__(self, call_id: str, attempt: str, *, problem: str) -> None:
         self.call_id, self.attempt, self.problem = call_id, attempt, problem
         super().__init__(f"Call {call_id}, attempt {attempt}: {problem}. Its files are kept as they are.")
+
+
+class BatchInvalid(StoreError):
+    """A batch's record cannot be read."""
+
+    def __init__(self, batch: str, *, problem: str) -> None:
+        self.batch, self.problem = batch, problem
+        super().__init__(f"Batch {batch}: {problem}. Its files are kept as they are.")
 
 
 class TextMissing(StoreError):

@@ -31,7 +31,8 @@ def folder(tmp_path) -> Path:
     trial = demo.replace('"smollm2"', '"echo"').replace('"smollm2-judge"', '"echo"')
     (tmp_path / "config" / "cohorts" / f"{COHORT}.toml").write_text(trial)
     settings = tmp_path / "config" / "templates.toml"
-    settings.write_text(settings.read_text().replace('"json_score"', '"score_last_line"'))
+    prose = settings.read_text().replace('"json_score"', '"score_last_line"')
+    settings.write_text(prose.replace('response_schema = "score.json"\n', ""))
     for judge in (tmp_path / "config" / "templates" / "evaluation").glob("*.txt"):
         judge.write_text(judge.read_text() + "\nSCORE: 7\n")
     return tmp_path

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.provider_server import PASSING, Mixture, ProviderServer, Reply, Request, make_completion, reply_json
+from tests.provider_server import FAULTS, PASSING, Mixture, ProviderServer, Reply, Request, make_completion, reply_json
 from tests.test_command_line import BIN, run_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("paid once")]
@@ -146,3 +146,19 @@ def build_and_kill(folder: Path, provider: ProviderServer, *, after: int, chance
 def call_in(attempt_folder: Path) -> tuple[str, int]:
     request = json.loads((attempt_folder / "request.json").read_bytes())
     return request["messages"][-1]["content"], request["params"]["seed"]
+
+
+@pytest.mark.parametrize("options", [[], ["--allow-missing"]])
+def test_a_wrong_key_stops_a_build_after_few_calls_and_is_said_once(
+    folder: Path, provider: ProviderServer, options: list[str]
+) -> None:
+    provider.reply = FAULTS["401 with the key"].make_reply
+
+    done = subprocess.run(
+        [BIN / "daybook", "build", COHORT, *options], cwd=folder, env=os.environ, capture_output=True, text=True
+    )
+
+    assert done.returncode != 0
+    assert len(provider.requests) <= 2 + 16  # two refusals, and what is on its way when the third is noted
+    assert done.stderr.count("here is not asked again in this run.") == 1
+    assert len(read_attempts(folder)) == len(provider.requests)

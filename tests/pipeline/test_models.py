@@ -35,6 +35,7 @@ IDENTITY_KEYS = {
 OTHER_KEYS = {
     "api_base": '"http://gpu-1:8000/v1"',
     "api_key_env": '"MY_KEY"',
+    "api_key_file": '"/keys/mine.key"',
     "timeout_seconds": "5",
     "connect_seconds": "5",
     "deadline_seconds": "50",
@@ -57,7 +58,7 @@ MODEL_OTHER_FIELDS = {
     "input_usd_per_million_tokens", "output_usd_per_million_tokens",
 }  # fmt: skip
 TRANSPORT_FIELDS = {
-    "api_base", "api_key_env", "timeout_seconds", "context_tokens", "threads", "slots",
+    "api_base", "api_key_env", "api_key_file", "timeout_seconds", "context_tokens", "threads", "slots",
     "connect_seconds", "deadline_seconds", "retries", "backoff_seconds",
 }  # fmt: skip
 
@@ -188,7 +189,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         "reasoning_effort": "low",
         "extra_body": {"chat_template_kwargs": {"enable_thinking": False}},
     }
-    assert model.transport == Transport("http://gpu-1:8000/v1", "MY_KEY", 5, 512, 2, 4, 5, 50, 2, 0.5)
+    assert model.transport == Transport("http://gpu-1:8000/v1", "MY_KEY", 5, 512, 2, 4, 5, 50, 2, 0.5, "/keys/mine.key")
     assert (model.input_usd_per_million_tokens, model.output_usd_per_million_tokens) == (1.25, 10)
     assert (model.label, model.description) == ("Small", "The small one.")
 
