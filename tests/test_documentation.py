@@ -87,7 +87,7 @@ def test_the_example_of_reading_runs(folder):
 
     result = run(folder, sys.executable, "-c", read_block("reading.md", "python"))
 
-    assert result.stdout.count("echo/echo") >= 6
+    assert result.stdout.count("echo/prompt") == 12
 
 
 def test_every_function_of_the_library_is_documented():
