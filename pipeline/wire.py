@@ -64,18 +64,19 @@ def send(
     connect_seconds: float,
     timeout_seconds: float,
     clean: Callable[[bytes], bytes] = bytes,
-    max_bytes: int = MAX_RESPONSE_BYTES,
+    max_bytes: int | None = None,
 ) -> Exchange:
     """Return what came of a request; `keep` receives the body's bytes as they arrive.
 
-    `timeout_seconds` bounds the whole exchange, however steadily the bytes drip. The body of an error is kept when it
-    is whole, through `clean`, since some providers repeat the key in it. What `keep` raises is raised.
+    `timeout_seconds` bounds the whole exchange, however steadily the bytes drip, and `max_bytes` the body. The body of
+    an error is kept when it is whole, through `clean`, since some providers repeat the key in it. What `keep` raises is
+    raised.
     """
     request.headers["accept-encoding"] = "identity"  # or the bytes kept would be compressed
     seconds = {"connect": connect_seconds, "read": timeout_seconds, "write": timeout_seconds, "pool": None}
     request.extensions = {**request.extensions, "timeout": seconds}
     exchange = Exchange()
-    _loop().run(_run_exchange(request, exchange, keep, timeout_seconds, max_bytes))
+    _loop().run(_run_exchange(request, exchange, keep, timeout_seconds, max_bytes or MAX_RESPONSE_BYTES))
     if exchange.keep_error is not None:
         raise exchange.keep_error  # a full disk is not the provider's error
     if exchange.is_error and exchange.body:
