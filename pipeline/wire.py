@@ -76,17 +76,18 @@ def send(
     connect_seconds: float,
     timeout_seconds: float,
     cleaner: Cleaner,
-    max_bytes: int = MAX_RESPONSE_BYTES,
+    max_bytes: int | None = None,
 ) -> Exchange:
     """Return what came of a request; `keep` receives the body's bytes as they arrive, as the cleaner hands them on.
 
-    `timeout_seconds` bounds the whole exchange, however steadily the bytes drip. What `keep` raises is raised.
+    `timeout_seconds` bounds the whole exchange, however steadily the bytes drip, and `max_bytes` the body. What `keep`
+    raises is raised.
     """
     request.headers["accept-encoding"] = "identity"  # or the bytes kept would be compressed
     seconds = {"connect": connect_seconds, "read": timeout_seconds, "write": timeout_seconds, "pool": None}
     request.extensions = {**request.extensions, "timeout": seconds}
     exchange = Exchange()
-    _loop().run(_run_exchange(request, exchange, keep, cleaner, timeout_seconds, max_bytes))
+    _loop().run(_run_exchange(request, exchange, keep, cleaner, timeout_seconds, max_bytes or MAX_RESPONSE_BYTES))
     if exchange.keep_error is not None:
         raise exchange.keep_error  # a full disk is not the provider's error
     return exchange
