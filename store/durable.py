@@ -191,6 +191,7 @@ def place_file(path: Path, content: bytes, *, temporary_folder: Path, replace: b
                 rename_without_replacing(staged, path)
         except FileExistsError:
             staged.unlink()  # holds the same bytes that are at `path`, or ones that the caller still has
+            flush.finish([path.parent])  # the other may not have flushed its name yet, or have died before
             return False
         flush.finish([path.parent])
     return True
@@ -211,6 +212,7 @@ def commit_folder(files: Mapping[str, bytes], final: Path, *, temporary_folder: 
         try:
             rename_without_replacing(staged, final)
         except FileExistsError:
+            flush.finish([final.parent])  # the other may not have flushed its name yet, or have died before
             return staged
         flush.finish([final.parent])
     return None
