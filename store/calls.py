@@ -196,6 +196,8 @@ class CallLedger:
             names = os.listdir(self.folder_of(call_id))
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise CallInvalid(call_id, "any", problem=f"its folder cannot be read: {error}") from error
         return sorted(int(name) for name in names if name.isdecimal())
 
 

@@ -16,6 +16,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,7 @@ def cut_power(folder: Path) -> None:
 def mounted(kind: str, workplace: Path, *, image_folder: Path | None = None) -> Iterator[Disk]:
     """Yield a new filesystem: ext4, xfs or btrfs. Its image lies in memory where it can."""
     require_mounts(kind)
+    is_own = image_folder is None
     image_folder = image_folder or _make_image_folder(workplace)
     folder = workplace / f"mounted-{kind}"
     folder.mkdir()
@@ -88,14 +90,13 @@ def mounted(kind: str, workplace: Path, *, image_folder: Path | None = None) -> 
         yield disk
     finally:
         subprocess.run(["umount", "--lazy", folder], capture_output=True, check=False)
-        shutil.rmtree(image_folder, ignore_errors=True)
+        if is_own:
+            shutil.rmtree(image_folder)
 
 
 def _make_image_folder(workplace: Path) -> Path:
     memory = Path("/dev/shm")
-    folder = (memory if memory.is_dir() else workplace) / f"daybook-{os.getpid()}-{workplace.name}"
-    folder.mkdir()
-    return folder
+    return Path(tempfile.mkdtemp(prefix="daybook-", dir=memory if memory.is_dir() else workplace))
 
 
 @contextmanager
