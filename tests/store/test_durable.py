@@ -117,6 +117,16 @@ def test_a_document_appears_under_its_name_only_after_its_files_are_durable(tmp_
     assert events[rename + 1 :] == [Event("fsync", str(tmp_path / "docs" / "draft"))]
 
 
+def test_whoever_comes_second_flushes_the_name_of_the_first_before_relying_on_it(tmp_path, monkeypatch):
+    """The other process may not have come to its last flush, and may never come to it."""
+    commit_document(DataRoot(tmp_path))
+
+    with record_system_calls(monkeypatch) as events:
+        commit_document(DataRoot(tmp_path))
+
+    assert Event("fsync", str(tmp_path / "docs" / "draft")) in events
+
+
 def test_metadata_is_written_last(tmp_path, monkeypatch):
     with record_system_calls(monkeypatch) as events:
         commit_document(DataRoot(tmp_path))
