@@ -46,6 +46,9 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
 
 
+LIMIT_SECONDS = 600  # tests that hang are red too
+FAILED = 1  # exit code of pytest when a test failed; others mean that none was run
+
 FOUND, NOT_FOUND = "found", "NOT FOUND"
 NOT_THERE = "its code is not there yet"
 CHANGED = "its code is another now: mend it in tests/faults/mutants.py"
@@ -306,14 +309,20 @@ def try_mutant(copy: Path, mutant: Mutant) -> Outcome:
         code = run_tests(copy, mutant.tests)
     finally:
         path.write_text(text)
-    is_found = code == 1  # 1: a test failed. Others, such as 4 or 5, mean that none was run
+    is_found = code == FAILED
     return Outcome(FOUND if is_found else NOT_FOUND, is_found, time.monotonic() - started)
 
 
 def run_tests(copy: Path, paths: list[str] | tuple[str, ...]) -> int:
     command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([*command, *paths], cwd=copy, env=environment, stdout=subprocess.DEVNULL).returncode
+    try:
+        run = subprocess.run(
+            [*command, *paths], cwd=copy, env=environment, stdout=subprocess.DEVNULL, timeout=LIMIT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return FAILED
+    return run.returncode
 
 
 def show(mutant: Mutant, outcome: Outcome) -> Outcome:

@@ -59,7 +59,10 @@ def test_the_call_is_asked_and_the_torn_folder_is_left_as_it_is(torn, provider):
 def test_an_answer_of_which_little_was_on_disk_is_asked_for_again_and_kept(response, workspace, provider):  # noqa: F811
     plan = plan_of(workspace, Stage.DRAFT)
     call = build_call(plan, render(plan, None))
-    attempt = workspace.data.calls.begin(call_id_of(call.as_identity()), {**call.as_inputs(), "run_id": "killed"})
+    attempt = workspace.data.calls.begin(
+        call_id_of(call.as_identity()),
+        {**call.as_inputs(), "run_id": "killed", "asked_at": "2026-11-21T10:00:00.000000Z"},
+    )
     (attempt.folder / "response.bin").write_bytes(response)
 
     assert diagnose(workspace.data, plan).status in (None, Status.GEN_ERROR)
