@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 from pipeline.budgets import count_spent
@@ -12,6 +14,7 @@ from pipeline.stages import Stage, Status
 from pipeline.usage import describe_usage
 from store.calls import call_id_of
 from store.errors import CallInvalid
+from tests.faults.children import run_child
 from tests.pipeline.test_making import COHORT, list_attempts, make, plan_of, workspace  # noqa: F401
 
 REQUEST = b'{\n  "attempt": 1,\n  "messages": [],\n  "price": {\n    "usd": 1\n  }\n}\n'
@@ -85,3 +88,27 @@ def test_a_whole_request_whose_bytes_were_altered_is_damage_and_not_a_torn_one(w
     (found,) = workspace.data.calls.list_attempts(call_id)
     with pytest.raises(CallInvalid):
         found.read_request()
+
+
+def test_a_process_without_memory_keeps_what_had_come_and_another_goes_on(workspace, provider):  # noqa: F811
+    plan = plan_of(workspace, Stage.DRAFT)
+
+    def ask(call, transport, *, keep):
+        keep(b'{"choices": [')
+        return bytearray(1 << 34)
+
+    def work(tell) -> None:
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 33), used + (1 << 33)))
+        try:
+            make(workspace, plan, ask=ask)
+        except MemoryError:
+            tell("no memory")
+
+    assert run_child(work).acknowledged == ["no memory"]
+    assert provider.requests == []
+    make(workspace, plan)
+
+    first, second = list_attempts(workspace)
+    assert (first.outcome, first.read_response()) == (None, b'{"choices": [')
+    assert second.status == "ok"
