@@ -33,12 +33,12 @@ from tests.faults.writing import (
 )
 
 REFUSALS = {
-    "open": [errno.EMFILE, errno.ENOSPC, errno.EACCES],
+    "open": [errno.EMFILE],
     "write": [errno.ENOSPC, errno.EIO],
-    "fsync": [errno.EIO, errno.ENOSPC],
+    "fsync": [errno.EIO],
     "syncfs": [errno.EIO],
-    "mkdir": [errno.ENOSPC, errno.EROFS],
-    "rename": [errno.EIO, errno.EROFS],
+    "mkdir": [errno.ENOSPC],
+    "rename": [errno.EROFS],
     "close": [errno.EIO],
 }
 
