@@ -147,9 +147,16 @@ def test_a_request_is_durable_before_the_first_byte_of_its_answer(tmp_path, monk
     assert any(event.path.endswith("request.json") for event in events[:first_byte])
 
 
-def test_an_answer_is_durable_before_its_outcome_is_written(tmp_path, monkeypatch):
+def make_attempt_without_sealing(data: DataRoot) -> None:
+    attempt = data.calls.begin(CALL_ID, {"messages": []})
+    attempt.keep(b"answer")
+    attempt.finish({"status": "ok"})
+
+
+@pytest.mark.parametrize("make", [make_attempt, make_attempt_without_sealing])
+def test_an_answer_is_durable_before_its_outcome_is_written(make, tmp_path, monkeypatch):
     with record_system_calls(monkeypatch) as events:
-        make_attempt(DataRoot(tmp_path))
+        make(DataRoot(tmp_path))
 
     outcome = next(i for i, event in enumerate(events) if "outcome.json" in event.path)
     assert find_volatile(events[:outcome], root=tmp_path) == []
