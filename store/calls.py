@@ -9,7 +9,8 @@ An attempt is written in this order, each step durable before the next:
     outcome.json    status, text, usage: what was made of the bytes
 
 So a process that dies leaves one of three things: a request without an answer (nobody knows whether
-it was paid), bytes without an outcome (they can be interpreted again), or a finished attempt. Nothing
+it was paid), bytes without an outcome (they can be interpreted again), or a finished attempt. A folder
+without a whole request, as a crash or a power cut leaves it, is no attempt: nothing was sent. Nothing
 here is ever changed or removed; a later attempt gets the next number.
 """
 
@@ -40,6 +41,7 @@ from store.named_locks import NamedLocks
 
 CALL_SCHEMA = 1
 RECORD_TYPE = "call"
+END_OF_RECORD = b"\n}\n"  # of what encode_readably writes; nowhere else in it is a brace at the start of a line
 
 
 def call_id_of(request: Mapping[str, Any]) -> str:
@@ -73,13 +75,22 @@ class Attempt:
         Raises CallInvalid if they are not the bytes that the outcome recorded.
         """
         try:
-            response = read_file(self.folder / "response.bin")
+            response = _read_bytes(self, "response.bin")
         except FileNotFoundError:
             return None
         recorded = (self.outcome or {}).get("response_blake3")
         if recorded is not None and recorded != hash_bytes(response):
             raise CallInvalid(self.call_id, str(self.number), problem="response.bin does not match its recorded hash")
         return response
+
+    def was_begun(self) -> bool:
+        """Whether its request came to the disk whole; if not, nothing was sent."""
+        if self.outcome is not None or (self.folder / "response.bin").exists():
+            return True
+        try:
+            return _read_bytes(self, "request.json").endswith(END_OF_RECORD)
+        except FileNotFoundError:
+            return False
 
 
 class OpenAttempt:
@@ -147,7 +158,8 @@ class CallLedger:
 
     def list_attempts(self, call_id: str) -> list[Attempt]:
         """Return the attempts of a call in order; [] if it was never tried."""
-        return [self.read_attempt(call_id, number) for number in self._numbers(call_id)]
+        attempts = [self.read_attempt(call_id, number) for number in self._numbers(call_id)]
+        return [attempt for attempt in attempts if attempt.was_begun()]
 
     def read_attempt(self, call_id: str, number: int) -> Attempt:
         """Return one attempt. Raises CallInvalid if its outcome cannot be read."""
@@ -188,6 +200,8 @@ class CallLedger:
             names = os.listdir(self.folder_of(call_id))
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise CallInvalid(call_id, "any", problem=f"its folder cannot be read: {error}") from error
         return sorted(int(name) for name in names if name.isdecimal())
 
 
@@ -213,12 +227,20 @@ def _write_outcome(
     return replace(attempt, outcome=_read_json(attempt, "outcome.json"))
 
 
-def _read_json(attempt: Attempt, name: str) -> dict[str, Any]:
+def _read_bytes(attempt: Attempt, name: str) -> bytes:
     try:
-        value = json.loads(read_file(attempt.folder / name))
+        return read_file(attempt.folder / name)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CallInvalid(attempt.call_id, str(attempt.number), problem=f"{name} cannot be read: {error}") from error
+
+
+def _read_json(attempt: Attempt, name: str) -> dict[str, Any]:
+    content = _read_bytes(attempt, name)
+    try:
+        value = json.loads(content)
+    except ValueError as error:
         raise CallInvalid(attempt.call_id, str(attempt.number), problem=f"{name} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise CallInvalid(attempt.call_id, str(attempt.number), problem=f"{name} is not an object")

@@ -46,7 +46,7 @@ _HOST = "".join(character for character in socket.gethostname() if character.isa
 
 def create_folder(path: Path) -> None:
     """Make `path` and the folders above it; each new name is durable in the folder that holds it."""
-    if not path.is_dir():
+    if not _is_folder(path):
         holders = make_folder(path)
         with _flush_for(path, into=path) as flush:
             flush.finish(holders)
@@ -54,7 +54,7 @@ def create_folder(path: Path) -> None:
 
 def make_folder(path: Path) -> list[Path]:
     """Make `path` and the folders above it, and return the folders that hold new names, which are to be flushed."""
-    if path.is_dir():
+    if _is_folder(path):
         return []
     holders = make_folder(path.parent)
     # If it is there now, another process made it a moment ago and may not have flushed it yet.
@@ -81,9 +81,16 @@ def _make_folder_exclusively(path: Path) -> bool:
 
 def create_temporary_folder(path: Path) -> None:
     """Make the folder for files under way. Its own name needs no flush: nothing in it is promised."""
-    if not path.is_dir():
+    if not _is_folder(path):
         create_folder(path.parent)
         _make_folder_exclusively(path)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # a disk that is broken does not even tell what is there
+        raise WriteFailed(path, problem=_describe(error)) from error
 
 
 @contextmanager
@@ -191,6 +198,7 @@ def place_file(path: Path, content: bytes, *, temporary_folder: Path, replace: b
                 rename_without_replacing(staged, path)
         except FileExistsError:
             staged.unlink()  # holds the same bytes that are at `path`, or ones that the caller still has
+            flush.finish([path.parent])  # the other may not have flushed its name yet, or have died before
             return False
         flush.finish([path.parent])
     return True
@@ -239,6 +247,7 @@ def commit_folder(files: Mapping[str, bytes], final: Path, *, temporary_folder: 
         try:
             rename_without_replacing(staged, final)
         except FileExistsError:
+            flush.finish([final.parent])  # the other may not have flushed its name yet, or have died before
             return staged
         flush.finish([final.parent])
     return None
