@@ -24,7 +24,7 @@ def show_build(documents: int, *, failed: int = 0) -> list[str]:
     plans = [plan(number) for number in range(documents)]
     display.start("trial", plans, 0, Meter())
     for one in plans[failed:]:
-        display.made(one, Made(1, 2, None))
+        display.made(one, Made(1, 2, None, "run"))
     for one in plans[:failed]:
         display.failed(one, "truncated: cut")
     return stream.getvalue().splitlines()
@@ -58,6 +58,6 @@ def test_a_document_that_failed_first_and_was_made_then_counts_once(documents):
     display = PlainDisplay(stream)
     display.start("trial", [plan(number) for number in range(documents)], 0, Meter())
     display.failed(plan(0), "gen_error: down")
-    display.made(plan(0), Made(1, 2, None))
+    display.made(plan(0), Made(1, 2, None, "run"))
 
     assert f"[1/{documents}]" in stream.getvalue().splitlines()[-1]
