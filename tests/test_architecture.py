@@ -15,6 +15,9 @@ MODULES = sorted([*ROOT.glob("store/**/*.py"), *ROOT.glob("pipeline/**/*.py")])
 LAYERS = [
     ["pipeline.cli"],
     ["pipeline.building", "pipeline.displays", "pipeline.looking", "pipeline.scheduler_server"],
+    ["pipeline.bundles", "pipeline.backfill", "pipeline.garbage"],
+    ["pipeline.removals"],
+    ["pipeline.lineages", "pipeline.history_printing"],
     ["pipeline.tasks"],
     ["pipeline.estimates", "pipeline.usage"],
     ["pipeline.report_document"],
@@ -71,6 +74,7 @@ ONLY_IN = {
     "httpx": {"pipeline.litellm_client", "pipeline.wire"},
     "xllamacpp": {"pipeline.embedded"},
     "tornado": {"pipeline.scheduler_server"},
+    "backports": {"pipeline.bundles.archives"},
     "tenacity": {"pipeline.scheduler_client"},
     "jinja2": {"pipeline.document_page", "pipeline.prompts", "pipeline.reports"},
     "blake3": {"store.identity"},
