@@ -6,8 +6,8 @@
 
 A document is kept if a root names it, or anything that was made from it. Roots are everything that has the form of
 a doc_id in a task table, in the record of a complete cohort, in a lock file or in config/pins.txt, and every
-document that was made, restored or brought in a short while ago. A file of roots that cannot be read stops
-everything, and a document that cannot be read is never garbage.
+document that was made, restored or brought in a short while ago; and a report over roots alone. A pin that cannot
+be read stops everything, and while a document cannot be read, nothing is taken for garbage.
 
 An answer was paid for. Calls move only if `paid_answers` says so, and only what was paid for nowhere else is
 deleted only then: a document whose answer is in the ledger can be made again for nothing, others cannot.
@@ -76,9 +76,8 @@ def find_garbage(roots: Roots, *, now: datetime, age: timedelta) -> Garbage:
     lineages = read_lineages(data)
     named = read_roots(roots)
     newest = now - age
-    kept = lineages.find_ancestors(
-        key for key in lineages.metadata if key.doc_id in named or _is_recent(data, lineages, key, newest)
-    )
+    rooted = {key for key in lineages.metadata if key.doc_id in named or _is_recent(data, lineages, key, newest)}
+    kept = lineages.find_ancestors(rooted | lineages.find_reports(rooted))
     # A document that cannot be read cannot say what it was made from: then nothing is known to be unasked for.
     documents = [] if lineages.unreadable else _order(lineages, lineages.metadata.keys() - kept)
     calls = list(_find_unasked_calls(data, lineages, named, newest, without=set(documents)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
+from pipeline.stages import Stage
 from store.data_root import DataRoot
 from store.errors import DocumentMissing, StoreError
 
@@ -51,6 +52,11 @@ class Lineages(NamedTuple):
                 found.add(key)
                 waiting += self.parents.get(key, ())
         return found
+
+    def find_reports(self, keys: Set[DocumentKey]) -> set[DocumentKey]:
+        """Return the reports over some documents: those that read nothing else."""
+        reports = (key for key in self.metadata if key.stage == Stage.REPORT)
+        return {key for key in reports if self.parents[key] and keys >= set(self.parents[key])}
 
 
 def read_lineages(data: DataRoot) -> Lineages:

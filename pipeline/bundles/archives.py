@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -21,12 +22,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from backports import zstd
-
 from pipeline.errors import BundleInvalid, InputInvalid
 from store.durable import NewFile, place_new_file
 from store.files import read_file
 from store.identity import hash_bytes
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd  # the same module, for earlier Pythons
 
 MANIFEST = "MANIFEST.jsonl"
 BUNDLE_SCHEMA = 1

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.completeness import read_record
 from pipeline.errors import InputInvalid
 from pipeline.lineages import DocumentKey, Lineages, read_lineages
 from pipeline.removals import find_key
 from pipeline.settings import Roots
-from pipeline.stages import MADE_STAGES, Stage
+from pipeline.stages import MADE_STAGES
 from pipeline.task_tables import read_task_table, table_path
 from store.data_root import DataRoot
 from store.documents import METADATA_FILE
@@ -66,12 +65,13 @@ def find_contents(roots: Roots, names: list[str]) -> Contents:
 
     Raises UnknownName for a name that is neither; InputInvalid for a cohort that was never planned.
     """
-    data, lineages = DataRoot(roots.data), None
+    data = DataRoot(roots.data)
     cohorts = [name for name in names if _is_cohort(roots, name)]
     wanted = {find_key(data, name) for name in names if name not in cohorts}
     for cohort in cohorts:
         wanted |= _list_documents(roots, cohort)
     lineages = read_lineages(data)
+    wanted |= lineages.find_reports(wanted)
     contents = Contents({}, {}, set(), [], [], [])
     for key in sorted(lineages.find_ancestors(wanted)):
         _add_document(contents, data, lineages, key)
@@ -88,7 +88,7 @@ def _is_cohort(roots: Roots, name: str) -> bool:
 
 
 def _list_documents(roots: Roots, cohort: str) -> set[DocumentKey]:
-    """Return the documents of a cohort's task tables, the prompts that they reuse, and the report if it is complete."""
+    """Return the documents of a cohort's task tables."""
     keys = set()
     for stage in MADE_STAGES:
         path = table_path(roots.data / "tasks", cohort, stage)
@@ -96,8 +96,7 @@ def _list_documents(roots: Roots, cohort: str) -> set[DocumentKey]:
             keys.add(DocumentKey(str(stage), row["doc_id"]))
     if not keys:
         raise InputInvalid(f"Cohort {cohort!r} has no task tables. Run: daybook plan {cohort}")
-    record = read_record(roots, cohort)
-    return keys | ({DocumentKey(str(Stage.REPORT), record.report_doc_id)} if record else set())
+    return keys
 
 
 def _add_document(contents: Contents, data: DataRoot, lineages: Lineages, key: DocumentKey) -> None:
