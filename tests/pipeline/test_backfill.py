@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -392,6 +394,33 @@ def test_a_shared_file_never_changes_with_its_source(tmp_path):
 
     assert (tmp_path / "final" / "raw.txt").read_bytes() == b"as it was" * 1000
     assert (tmp_path / "final" / "raw.txt").stat().st_nlink == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("mkfs.xfs"), reason="it mounts an xfs: that needs root and mkfs.xfs"
+)
+def test_where_the_filesystem_can_the_blocks_are_shared(tmp_path):
+    image, mounted, size_bytes = tmp_path / "image", tmp_path / "mounted", 20_000_000
+    mounted.mkdir()
+    image.touch()
+    os.truncate(image, 400_000_000)
+    subprocess.run(["mkfs.xfs", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, mounted], check=True)
+    try:
+        (mounted / "source").write_bytes(os.urandom(size_bytes))
+        os.sync()
+        free = os.statvfs(mounted).f_bfree
+        commit_folder(
+            {"raw.txt": SharedBytes.read(mounted / "source")}, mounted / "f", temporary_folder=mounted / ".tmp"
+        )
+        os.sync()
+        taken = (free - os.statvfs(mounted).f_bfree) * os.statvfs(mounted).f_frsize
+        assert (mounted / "f" / "raw.txt").read_bytes() == (mounted / "source").read_bytes()
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+
+    assert taken < size_bytes / 20
 
 
 def test_a_source_that_changed_since_it_was_read_gives_the_bytes_that_were_read(tmp_path):
