@@ -417,6 +417,10 @@ def test_where_the_filesystem_can_the_blocks_are_shared(tmp_path):
         os.sync()
         taken = (free - os.statvfs(mounted).f_bfree) * os.statvfs(mounted).f_frsize
         assert (mounted / "f" / "raw.txt").read_bytes() == (mounted / "source").read_bytes()
+        content = SharedBytes.read(mounted / "source")
+        (mounted / "source").write_bytes(b"another")
+        commit_folder({"raw.txt": content}, mounted / "g", temporary_folder=mounted / ".tmp")
+        assert (mounted / "g" / "raw.txt").read_bytes() == content
     finally:
         subprocess.run(["umount", mounted], check=True)
 

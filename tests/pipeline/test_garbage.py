@@ -7,13 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.errors import ConfigInvalid
+from pipeline.errors import ConfigInvalid, DocumentFailed
 from pipeline.garbage import collect_garbage
-from pipeline.removals import undo_removal
+from pipeline.removals import remove_document, undo_removal
 from pipeline.settings import Roots
 from store.data_root import DataRoot
 from tests.pipeline.built_store import COHORT, build, copy_store, make_roots, read_tree
-from tests.pipeline.config_folder import MODELS
 from tests.store.killed import is_killed_at
 
 AGE, GRACE = timedelta(days=14), timedelta(days=30)
@@ -186,13 +185,26 @@ def test_the_only_copy_of_an_answer_is_not_deleted_without_the_flag(roots, data)
 
 
 def test_the_attempts_of_a_planned_document_that_failed_are_kept(tmp_path):
-    roots = make_roots(tmp_path, {"models.toml": MODELS.replace("max_tokens = 100", "max_tokens = 1")})
-    build(roots)
+    """No answer to an evaluation has a score."""
+    roots = make_roots(tmp_path, {"templates/evaluation/clarity.txt": "No score: {{ response }}"})
+    with pytest.raises(DocumentFailed, match="parse_error"):
+        build(roots)
     calls = read_tree(roots.data / "calls")
 
     collect(roots, paid_answers=True)
 
     assert read_tree(roots.data / "calls") == calls
+
+
+def test_the_answer_behind_a_document_in_the_trash_is_kept(roots, data):
+    evaluation = data.documents.list_ids("evaluation")[0]
+    call_id = data.documents.read("evaluation", evaluation).metadata["call_id"]
+    remove_document(data, evaluation, cascade=True)
+    forget_the_cohort(roots)
+
+    collect(roots, paid_answers=True)
+
+    assert list(data.calls.walk()) == [call_id]
 
 
 def test_a_document_that_cannot_be_read_stops_the_collection_and_is_named(roots, data):
