@@ -8,11 +8,12 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import printing
+from pipeline import history_printing, printing
 from pipeline.build_result import BuildResult
 from pipeline.completeness import find_complete
 from pipeline.errors import InputInvalid, PipelineError
@@ -32,6 +33,8 @@ DEFAULT_SHOWN_TASKS = 1000
 DEFAULT_POLL_SECONDS = 60
 
 CHECK_LEVELS = ("ids", "documents", "rebuild")  # each one includes those before it
+DEFAULT_GARBAGE_DAYS, DEFAULT_GRACE_DAYS = timedelta(days=14), timedelta(days=30)
+HIGHEST_DAYS = 36500
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -85,6 +88,12 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "check": _add_check,
         "validate": _add_validate,
         "pointers": _add_pointers,
+        "export": _add_export,
+        "import-bundle": _add_import_bundle,
+        "backfill": _add_backfill,
+        "rm": _add_rm,
+        "undo": _add_undo,
+        "gc": _add_gc,
         "parse": _add_parse,
         "adopt": _add_adopt,
     }
@@ -482,6 +491,137 @@ def _pointers(arguments: argparse.Namespace) -> int:
     drifts = [drift._asdict() for drift in verify_pointers(documents)]
     _print(arguments, {"drifts": drifts}, format_pointer_drifts)
     return EXIT_ERROR if drifts else EXIT_OK
+
+
+# Keeping
+
+
+def _add_export(commands: Any) -> None:
+    parser = _add_command(commands, "export", _export, "write documents, with all they came from, into one file")
+    parser.add_argument("names", nargs="+", metavar="COHORT|ID", help="a cohort, or the start of a doc_id")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="ends in .tar.zst, .tar.gz or .tar")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from pipeline.bundles import export_bundle
+
+    result = export_bundle(_roots(arguments), arguments.names, Path(arguments.output))
+    _print(arguments, result, history_printing.format_export)
+    return EXIT_ERROR if result["damaged"] else EXIT_OK
+
+
+def _add_import_bundle(commands: Any) -> None:
+    parser = _add_command(commands, "import-bundle", _import_bundle, "bring the documents of an exported file in")
+    parser.add_argument("file", metavar="FILE", help="what daybook export wrote")
+    parser.add_argument("--dry-run", action="store_true", help="check the file and say what would be brought in")
+
+
+def _import_bundle(arguments: argparse.Namespace) -> int:
+    from pipeline.bundles import import_bundle
+    from store.data_root import DataRoot
+
+    result = import_bundle(DataRoot(_roots(arguments).data), Path(arguments.file), dry_run=arguments.dry_run)
+    _print(arguments, result, history_printing.format_import)
+    return EXIT_OK
+
+
+def _add_backfill(commands: Any) -> None:
+    from pipeline.backfill.sources import STAGE_CHOICES
+
+    parser = _add_command(commands, "backfill", _backfill, "bring the documents of an old store in")
+    parser.add_argument("folder", metavar="DIR", help="the old store's data folder; it is only read")
+    parser.add_argument("--stage", choices=STAGE_CHOICES, default="all", help="only documents of this stage")
+    parser.add_argument("--run-id", metavar="ID", help="names the run in the records; default backfill-YYYYMMDD")
+    parser.add_argument("--link", action="store_true", help="share disk space with the old files where possible")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be brought in, and write nothing")
+
+
+def _backfill(arguments: argparse.Namespace) -> int:
+    from pipeline.backfill import backfill_store
+    from store.data_root import DataRoot
+
+    result = backfill_store(
+        Path(arguments.folder),
+        DataRoot(_roots(arguments).data),
+        stage=arguments.stage,
+        run_id=arguments.run_id,
+        link=arguments.link,
+        dry_run=arguments.dry_run,
+    )
+    _print(arguments, result, history_printing.format_backfill)
+    return EXIT_OK
+
+
+def _add_rm(commands: Any) -> None:
+    parser = _add_command(commands, "rm", _rm, "move a document into the trash, from where undo brings it back")
+    parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
+    parser.add_argument("--cascade", action="store_true", help="and everything that was made from it")
+
+
+def _rm(arguments: argparse.Namespace) -> int:
+    from pipeline.removals import remove_document
+    from store.data_root import DataRoot
+
+    result = remove_document(DataRoot(_roots(arguments).data), arguments.id, cascade=arguments.cascade)
+    _print(arguments, result, history_printing.format_removal)
+    return EXIT_OK
+
+
+def _add_undo(commands: Any) -> None:
+    parser = _add_command(commands, "undo", _undo, "bring back what rm or gc moved into the trash")
+    parser.add_argument("entry", nargs="?", help="an entry of the trash; default: the latest")
+    parser.add_argument("--list", action="store_true", help="show what lies in the trash, and bring nothing back")
+
+
+def _undo(arguments: argparse.Namespace) -> int:
+    from pipeline.removals import list_removals, undo_removal
+    from store.data_root import DataRoot
+
+    data = DataRoot(_roots(arguments).data)
+    if arguments.list:
+        _print(arguments, list_removals(data), history_printing.format_trash)
+        return EXIT_OK
+    result = undo_removal(data, arguments.entry)
+    _print(arguments, result, history_printing.format_restored)
+    return EXIT_ERROR if result["occupied"] else EXIT_OK
+
+
+def _add_gc(commands: Any) -> None:
+    parser = _add_command(commands, "gc", _gc, "show what nothing asks for any more; with --apply move it to the trash")
+    parser.add_argument("--apply", action="store_true", help="do it: without, nothing is changed")
+    parser.add_argument(
+        "--paid-answers", action="store_true", help="answers that were paid for too; without, they are only counted"
+    )
+    parser.add_argument(
+        "--older-than", type=_read_days, default=DEFAULT_GARBAGE_DAYS, metavar="DAYS", help="default 14"
+    )
+    parser.add_argument(
+        "--grace",
+        type=_read_days,
+        default=DEFAULT_GRACE_DAYS,
+        metavar="DAYS",
+        help="days in the trash after which a later gc --apply deletes for good; default 30",
+    )
+
+
+def _read_days(text: str) -> timedelta:
+    if not text.isdecimal() or int(text) > HIGHEST_DAYS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days. Expected a whole number to {HIGHEST_DAYS}.")
+    return timedelta(days=int(text))
+
+
+def _gc(arguments: argparse.Namespace) -> int:
+    from pipeline.garbage import collect_garbage
+
+    result = collect_garbage(
+        _roots(arguments),
+        apply=arguments.apply,
+        paid_answers=arguments.paid_answers,
+        age=arguments.older_than,
+        grace=arguments.grace,
+    )
+    _print(arguments, result, history_printing.format_garbage)
+    return EXIT_OK
 
 
 # Trying and bringing in

@@ -11,6 +11,7 @@ PipelineError
 │   └── PlaceLeft        because its model's provider refuses this run: a wrong key, an account without money
 ├── GatewayError         a model gave no usable answer
 ├── BudgetReached        the next call might exceed what its cohort may cost
+├── BundleInvalid        a file is no bundle, or not as its manifest says; nothing of it was brought in
 └── InputInvalid         a value on the command line or in a file to adopt is not usable
 """
 
@@ -83,6 +84,14 @@ class UnknownName(PipelineError):
 
 class InputInvalid(PipelineError):
     """A value from a command line or a file is not usable; the message says what was expected."""
+
+
+class BundleInvalid(PipelineError):
+    """A file is no bundle, or not as its manifest says."""
+
+    def __init__(self, path: object, *, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path} is no usable bundle: {problem}. Nothing of it was brought in; get it anew.")
 
 
 class ConfigInvalid(PipelineError):

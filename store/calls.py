@@ -27,7 +27,9 @@ from typing import Any, NamedTuple
 from store.documents import encode_readably
 from store.durable import (
     NewFile,
+    commit_folder,
     create_folder,
+    delete_folder,
     make_folder,
     make_numbered_folder,
     place_file,
@@ -42,6 +44,7 @@ from store.named_locks import NamedLocks
 CALL_SCHEMA = 1
 RECORD_TYPE = "call"
 END_OF_RECORD = b"\n}\n"  # of what encode_readably writes; nowhere else in it is a brace at the start of a line
+IMPORTED_FILE = "imported.json"  # only of an attempt that had another number in the store it came from
 
 
 def call_id_of(request: Mapping[str, Any]) -> str:
@@ -186,6 +189,37 @@ class CallLedger:
         response = None if content is None else _Response(len(content), hash_bytes(content))
         return _write_outcome(attempt, outcome, response, self._temporary_folder)
 
+    def find_attempt_with(self, call_id: str, files: Mapping[str, bytes]) -> int | None:
+        """Return the number of the attempt that holds these files, byte for byte; None if there is none.
+
+        Which number it once had elsewhere does not matter.
+        """
+        wanted = {name: content for name, content in files.items() if name != IMPORTED_FILE}
+        for number in self._numbers(call_id):
+            folder = self.folder_of(call_id) / f"{number:04d}"
+            if all(_read_if_there(folder / name) == content for name, content in wanted.items()):
+                return number
+        return None
+
+    def bring_in(self, call_id: str, number: int, files: Mapping[str, bytes], *, origin: Mapping[str, Any]) -> int:
+        """Place an attempt that another store made, byte for byte and durably; return its number here.
+
+        If another attempt has its number, it gets the next free one, and imported.json tells `origin` and the number
+        that it had.
+        """
+        call_folder = self._make_call_folder(call_id)
+        free, content = number, dict(files)
+        while True:
+            final = call_folder / f"{free:04d}"
+            if not final.exists():
+                loser = commit_folder(content, final, temporary_folder=self._temporary_folder)
+                if loser is None:
+                    return free
+                delete_folder(loser)  # its bytes are still at hand
+            free = max(self._numbers(call_id)) + 1
+            record = {"schema": CALL_SCHEMA, "call_id": call_id, "attempt": number, **origin}
+            content = {**files, IMPORTED_FILE: encode_readably(record)}
+
     def folder_of(self, call_id: str) -> Path:
         """Return the folder that holds a call's attempts."""
         return Path(f"{self.root}/{check_id('call_id', call_id)[:2]}/{call_id}")
@@ -203,6 +237,13 @@ class CallLedger:
         except OSError as error:
             raise CallInvalid(call_id, "any", problem=f"its folder cannot be read: {error}") from error
         return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _read_if_there(path: Path) -> bytes | None:
+    try:
+        return read_file(path)
+    except FileNotFoundError:
+        return None
 
 
 class _Response(NamedTuple):

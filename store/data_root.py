@@ -1,6 +1,7 @@
 """The data folder: where documents, calls and texts lie, on one filesystem.
 
-data/docs/  data/calls/  data/batches/  data/texts/  data/tasks/  data/quarantine/  data/.tmp/
+data/docs/  data/calls/  data/batches/  data/texts/  data/tasks/  data/quarantine/  data/trash/
+data/bundles/  data/.tmp/
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from store.calls import CallLedger
 from store.documents import DocumentStore
 from store.errors import StoreNotUsable
 from store.texts import TextStore
+from store.trash import Trash
 
 
 class DataRoot:
@@ -27,6 +29,7 @@ class DataRoot:
         self.calls = CallLedger(path / "calls", temporary_folder=self.temporary_folder)
         self.batches = BatchStore(path / "batches", temporary_folder=self.temporary_folder)
         self.texts = TextStore(path / "texts", temporary_folder=self.temporary_folder)
+        self.trash = Trash(path / "trash", data_folder=path, temporary_folder=self.temporary_folder)
 
     def check_usable(self) -> None:
         """Raise StoreNotUsable if the data folder is no folder or its parts lie on different filesystems.
@@ -35,7 +38,7 @@ class DataRoot:
         """
         if self.path.exists() and not self.path.is_dir():
             raise StoreNotUsable(self.path, problem="it is not a folder")
-        stores = (self.documents, self.calls, self.batches, self.texts)
+        stores = (self.documents, self.calls, self.batches, self.texts, self.trash)
         parts = [self.path, self.temporary_folder, *(store.root for store in stores)]
         devices = {part.stat().st_dev: part for part in parts if part.exists()}
         if len(devices) > 1:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from store.durable import commit_folder, create_folder, move_folder
 from store.errors import (
@@ -30,9 +30,19 @@ from store.errors import (
     DocumentInvalid,
     DocumentMissing,
     StoreError,
+    ValueNotEncodable,
 )
 from store.files import lock_folder, read_file
-from store.identity import ID_FORM, check_file_name, check_id, check_stage, encode_canonically, hash_bytes
+from store.identity import (
+    ID_FORM,
+    check_file_name,
+    check_id,
+    check_stage,
+    digest_of,
+    encode_canonically,
+    hash_bytes,
+    id_from_digest,
+)
 from store.pointer_files import PointerFiles, pointer_of
 
 METADATA_FILE = "metadata.json"
@@ -90,6 +100,14 @@ class Document:
         if record is None:
             raise DocumentFileMissing(self.stage, self.doc_id, name, names=self.file_names)
         return str(record["blake3"])
+
+
+class Placement(NamedTuple):
+    """Where a document from elsewhere goes; beside, if another one is in its place."""
+
+    folder: Path
+    is_beside: bool
+    is_there: bool
 
 
 class DocumentStore:
@@ -205,6 +223,40 @@ class DocumentStore:
         with lock_folder(folder):
             yield
 
+    def place_of(self, stage: str, doc_id: str, metadata: bytes) -> Placement:
+        """Return where a document that another store made would go; `metadata` are the bytes of its metadata.json.
+
+        To its own place if that is free; beside the one that is there if that is another or is damaged.
+        """
+        final = self.folder_of(stage, doc_id)
+        if not os.path.lexists(final):
+            return Placement(final, is_beside=False, is_there=False)
+        try:
+            self.read_deeply(stage, doc_id)
+            if read_file(final / METADATA_FILE) == metadata:
+                return Placement(final, is_beside=False, is_there=True)
+        except StoreError:
+            pass  # damaged: the other one is a good copy
+        beside = self._superseded_folder / stage / f"{doc_id}.{hash_bytes(metadata)[:16]}"
+        return Placement(beside, is_beside=True, is_there=beside.is_dir())
+
+    def bring_in(self, stage: str, doc_id: str, files: Mapping[str, bytes]) -> Placement:
+        """Place a document that another store made, byte for byte and durably; return where, and if it was there.
+
+        `files` has metadata.json too; `find_problem` has been asked. What is in the store already stays as it is.
+        """
+        metadata = files[METADATA_FILE]
+        content = {**{name: files[name] for name in sorted(files) if name != METADATA_FILE}, METADATA_FILE: metadata}
+        place = self.place_of(stage, doc_id, metadata)
+        if not place.is_there:
+            loser = commit_folder(content, place.folder, temporary_folder=self._temporary_folder)
+            if loser is not None:  # another process was faster
+                place = self.place_of(stage, doc_id, metadata)
+                move_folder(loser, self._superseded_folder / stage / loser.name)
+            elif not place.is_beside and (pointer := pointer_of(json.loads(metadata))):
+                self.pointers.point(stage, pointer)
+        return place
+
     def walk(self) -> Iterator[tuple[str, str]]:
         """Yield (stage, doc_id) of every document, sorted."""
         for stage in self.list_stages():
@@ -222,6 +274,31 @@ def complete_metadata(
     }
     complete = {**metadata, "schema": METADATA_SCHEMA, "stage": stage, "doc_id": doc_id, "files": records}
     return {**complete, "self_blake3": hash_metadata(complete)}
+
+
+def find_problem(stage: str, doc_id: str, files: Mapping[str, bytes]) -> str | None:
+    """Return what is wrong with the files of a document from elsewhere, metadata.json among them; None if nothing is.
+
+    The deep check, and more: that its inputs give its digest, and its digest its doc_id.
+    """
+    try:
+        metadata = json.loads(files[METADATA_FILE])
+    except (KeyError, ValueError, RecursionError) as error:
+        return f"{METADATA_FILE} is absent or no JSON: {error}"
+    if problem := _find_metadata_problem(metadata, stage, doc_id):
+        return f"{METADATA_FILE} {problem}"
+    recorded = {name: (record["size_bytes"], record["blake3"]) for name, record in metadata["files"].items()}
+    found = {name: (len(content), hash_bytes(content)) for name, content in files.items() if name != METADATA_FILE}
+    if differing := sorted(name for name, _ in recorded.items() ^ found.items()):
+        return f"{differing[0]} does not match its record"
+    try:
+        if metadata["self_blake3"] != hash_metadata(metadata):
+            return f"{METADATA_FILE} does not match its own hash"
+        if metadata["digest"] != digest_of(stage, metadata.get("inputs")):
+            return "its digest does not follow from its inputs"
+    except (ValueNotEncodable, RecursionError) as error:
+        return f"{METADATA_FILE}: {error}"
+    return None if id_from_digest(metadata["digest"]) == doc_id else "its doc_id does not follow from its digest"
 
 
 def hash_metadata(metadata: Mapping[str, Any]) -> str:

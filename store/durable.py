@@ -23,13 +23,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import secrets
+import shutil
 import socket
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from store.errors import WriteFailed
 from store.flushing import Flush, open_flush
@@ -40,6 +42,7 @@ NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
+_FICLONE = 0x40049409  # from linux/fs.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _HOST = "".join(character for character in socket.gethostname() if character.isalnum())[:32]
 
@@ -105,6 +108,21 @@ def _flush_for(path: Path, *, into: Path) -> Iterator[Flush]:
         raise WriteFailed(path, problem=_describe(error)) from error
 
 
+class SharedBytes(bytes):
+    """Bytes that the file `source` holds, too: a new file with them shares its blocks where the filesystem can.
+
+    Neither file changes when the other one is written to, so this is no link.
+    """
+
+    source: Path
+
+    @classmethod
+    def read(cls, source: Path) -> SharedBytes:
+        content = cls(source.read_bytes())
+        content.source = source
+        return content
+
+
 class NewFile:
     """A file being written: created exclusively, appended to, complete with `finish`."""
 
@@ -129,6 +147,19 @@ class NewFile:
         except OSError as error:
             self.abandon()
             raise WriteFailed(self.path, problem=_describe(error)) from error
+
+    def share(self, content: SharedBytes) -> None:
+        """Write `content` as blocks shared with its source; as a copy, if that is not possible or not the same."""
+        try:
+            with content.source.open("rb") as source:
+                fcntl.ioctl(self._descriptor, _FICLONE, source.fileno())
+            if self.path.read_bytes() == content:
+                self.size_bytes = len(content)
+                return
+            os.ftruncate(self._descriptor, 0)  # the source has changed since it was read
+        except OSError:
+            pass  # another filesystem, or one without shared blocks
+        self.append(content)
 
     def finish(self, flush: Flush) -> None:
         """Hand the bytes to `flush` and close. Raises WriteFailed if fewer bytes arrived than were written."""
@@ -179,7 +210,10 @@ def write_in_new_folder(folder: Path, name: str, content: bytes, *, holders: Ite
 
 def _write_file(path: Path, content: bytes, flush: Flush) -> None:
     file = NewFile(path)
-    file.append(content)
+    if isinstance(content, SharedBytes):
+        file.share(content)
+    else:
+        file.append(content)
     file.finish(flush)
 
 
@@ -232,6 +266,27 @@ def _write_unflushed(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def place_new_file(path: Path) -> Iterator[NewFile]:
+    """Yield a file to append to, which is at `path`, whole and durably, when the block has ended well.
+
+    Until then it lies beside `path` under another name; if the block raises, it is removed. Raises FileExistsError.
+    """
+    create_folder(path.parent)
+    file = NewFile(unique_path(path.parent, f".{path.name}"))
+    try:
+        yield file
+        with _flush_for(path, into=path.parent) as flush:
+            file.finish(flush)
+            flush.finish([])
+            rename_without_replacing(file.path, path)
+            flush.finish([path.parent])
+    except BaseException:
+        file.abandon()
+        file.path.unlink(missing_ok=True)
+        raise
+
+
 def commit_folder(files: Mapping[str, bytes], final: Path, *, temporary_folder: Path) -> Path | None:
     """Write `files` as the new folder `final`, in their order, durably. See the module's docstring.
 
@@ -255,7 +310,8 @@ def commit_folder(files: Mapping[str, bytes], final: Path, *, temporary_folder: 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes], flush: Flush) -> list[Path]:
     """Write files into a new folder and return it and its sub-folders, the deepest first."""
-    folders = sorted({(folder / name).parent for name in files} | {folder})
+    inner = {parent for name in files for parent in PurePath(name).parents}
+    folders = sorted({folder / parent for parent in inner} | {folder})
     for path in folders:
         path.mkdir(FOLDER_MODE)
     for name, content in files.items():
@@ -269,6 +325,14 @@ def move_folder(source: Path, final: Path) -> None:
     with _flush_for(final, into=final.parent) as flush:
         rename_without_replacing(source, final)
         flush.finish([final.parent])
+
+
+def delete_folder(path: Path) -> None:
+    """Delete a folder with all it holds, for good. Only what nobody can ask for any more may be given to it."""
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise WriteFailed(path, problem=_describe(error)) from error
 
 
 def rename_without_replacing(source: Path, target: Path) -> None:

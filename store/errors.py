@@ -10,6 +10,7 @@ StoreError
 ├── DigestCollision      two different inputs share one doc_id
 ├── CallInvalid          an attempt's record cannot be read
 ├── BatchInvalid         a batch's record cannot be read
+├── TrashInvalid         an entry of the trash is absent, or its record cannot be read
 ├── TextMissing          a text that inputs name is not kept
 ├── WriteFailed          the disk refused; nothing was committed
 └── StoreNotUsable       the data folder cannot hold a durable store
@@ -110,6 +111,14 @@ class TextMissing(StoreError):
     def __init__(self, digest: str, *, problem: str) -> None:
         self.digest, self.problem = digest, problem
         super().__init__(f"Text {digest}: {problem}.")
+
+
+class TrashInvalid(StoreError):
+    """An entry of the trash is absent, or its record cannot be read."""
+
+    def __init__(self, entry_id: str, *, problem: str) -> None:
+        self.entry_id, self.problem = entry_id, problem
+        super().__init__(f"Entry {entry_id} of the trash: {problem}. Its folders are kept as they are.")
 
 
 class WriteFailed(StoreError):
