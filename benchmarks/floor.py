@@ -12,6 +12,7 @@ For each document, in the order of the stages of one item after the other:
     3. the attempt's other files as in ATTEMPT_STEPS
     4. the document's files in a staged folder, each flushed, metadata.json last; the staged folder flushed;
        renamed; the stage's folder flushed
+    5. the pointer, staged and renamed, without a flush
 
 Each file's bytes are hashed once with BLAKE3. Not here, because no promise needs it: planning, rendering, JSON,
 parsing, checking what is there, the scheduler, the task tables and the report.
@@ -45,6 +46,7 @@ class Sample(NamedTuple):
     stage: str
     document: dict[str, bytes]
     attempt: dict[str, bytes]
+    pointer: bytes
 
 
 class Floor:
@@ -95,7 +97,19 @@ class Floor:
         _flush_folder(staged)
         os.rename(staged, final)
         _flush_folder(os.path.dirname(final))
+        self.write_pointer(doc_id, sample)
         return final
+
+    def write_pointer(self, doc_id: str, sample: Sample) -> None:
+        """Write a file that can be made again: renamed into its place, and not flushed."""
+        name = blake3(doc_id.encode()).hexdigest()
+        folder = f"{self.data}/docs/{sample.stage}/_by_task/{name[:2]}"
+        os.makedirs(folder, exist_ok=True)
+        staged = f"{self.staging}/{doc_id}-pointer"
+        descriptor = os.open(staged, NEW_FILE, 0o444)
+        os.write(descriptor, sample.pointer)
+        os.close(descriptor)
+        os.rename(staged, f"{folder}/{name}.json")
 
 
 def _stamp(content: bytes, digest: str) -> bytes:
@@ -131,7 +145,8 @@ def read_samples(data: Path) -> list[Sample]:
         names = sorted((path.name for path in folder.iterdir()), key=lambda name: (name == LAST_FILE, name))
         document = {name: (folder / name).read_bytes() for name in names}
         call_id = json.loads(document[LAST_FILE])["call_id"]
-        samples.append(Sample(stage, document, _read_attempt(data, call_id) if call_id else {}))
+        pointer = next((data / "docs" / stage / "_by_task").glob("*/*.json")).read_bytes()
+        samples.append(Sample(stage, document, _read_attempt(data, call_id) if call_id else {}, pointer))
     return samples
 
 
