@@ -36,10 +36,14 @@ def copy_store(roots: Roots, folder: Path) -> Roots:
     return Roots(folder / "data", folder / "config")
 
 
+# Under way, pointers, and which tables a program wrote: all of it can be missing.
+NOT_KEPT = {".tmp", "_by_task", "written.json"}
+
+
 def read_tree(folder: Path) -> dict[str, bytes]:
-    """Return {path: bytes} of all files below a folder but those under way."""
+    """Return {path: bytes} of all files below a folder but those under way, and those that can be made again."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".tmp" not in path.relative_to(folder).parts
+        if path.is_file() and not NOT_KEPT & set(path.relative_to(folder).parts)
     }
