@@ -226,7 +226,7 @@ def _read_tokens(text: str) -> int:
 def _build(arguments: argparse.Namespace) -> int:
     roots = _roots(arguments)
     record = find_complete(roots, arguments.cohort, DataRoot(roots.data).documents)
-    if record is not None:
+    if record is not None and not arguments.batch:  # a batch may still bring late answers, which are kept
         result = BuildResult.of_complete(arguments.cohort, record, roots)
         _print(arguments, result.as_json(), printing.format_build)
         return EXIT_OK

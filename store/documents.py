@@ -333,15 +333,28 @@ def _write_object(value: Mapping[str, Any], encoder: json.JSONEncoder, *, depth:
     return "{\n" + ",\n".join(lines) + f"\n{margin[2:]}}}"
 
 
+def _read_when_there(folder: Path) -> bytes | None:
+    """Return metadata.json; None if there is no folder. Raises OSError, FileNotFoundError for a folder without it.
+
+    A folder that was not there at the first look, and is at the second, was committed in between.
+    """
+    try:
+        return read_file(folder / METADATA_FILE)
+    except FileNotFoundError:
+        if not os.path.lexists(folder):
+            return None
+    return read_file(folder / METADATA_FILE)
+
+
 def _read_metadata(stage: str, doc_id: str, folder: Path) -> dict[str, Any]:
     try:
-        content = read_file(folder / METADATA_FILE)
+        content = _read_when_there(folder)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if not os.path.lexists(folder):
-            raise DocumentMissing(stage, doc_id, folder=folder) from None
         raise DocumentInvalid(stage, doc_id, problem=f"it has no {METADATA_FILE}", folder=folder) from error
     except OSError as error:
         raise DocumentInvalid(stage, doc_id, problem=f"{METADATA_FILE}: {error.strerror}", folder=folder) from error
+    if content is None:
+        raise DocumentMissing(stage, doc_id, folder=folder)
     try:
         metadata = json.loads(content)
     except ValueError as error:

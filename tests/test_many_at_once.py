@@ -280,7 +280,8 @@ def test_a_concurrency_in_luigi_cfg_that_cannot_be_used_is_explained(value, fold
 
     errors = run(folder, *BUILD, code=1).stderr
 
-    assert "whole number from 1 to 4096. Correct it in luigi.cfg" in errors
+    assert "as concurrency a whole number from 1 to 4096" in errors
+    assert "luigi.cfg" in errors
     assert value in errors
     assert "Traceback" not in errors
 
