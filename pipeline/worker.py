@@ -203,9 +203,13 @@ class AsyncWorker(Worker):  # type: ignore[misc]
         return self._get_work() if is_done or reply.task_id is None else reply
 
     def _keep_alive(self, get_work_response: GetWorkResponse) -> bool:
-        """Stay while other workers may still be told again, or run what was asked of this one too."""
-        is_waiting = isinstance(self._scheduler, SchedulerClient) and self._scheduler.is_waiting
-        is_needed = is_waiting or bool(get_work_response.running_tasks)
+        """Stay while other workers may still be told again, or run what was asked of this one too.
+
+        Only with a central scheduler of ours, which notices that another worker has died.
+        """
+        is_needed = isinstance(self._scheduler, SchedulerClient) and (
+            self._scheduler.is_waiting or bool(get_work_response.running_tasks)
+        )
         return (is_needed and not self._stop_requesting_work) or super()._keep_alive(get_work_response)
 
     def _tell_again_if_forgotten(self) -> bool:
