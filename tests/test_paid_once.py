@@ -77,8 +77,12 @@ def count_good_answers(provider: ProviderServer) -> Counter[tuple[str, int]]:
 
 
 def read_attempts(folder: Path) -> list[tuple[Path, dict[str, object] | None]]:
-    """Return the folder and the outcome of every attempt; None for one whose process died."""
-    attempts = sorted(path.parent for path in folder.glob("data/calls/*/*/*/request.json"))
+    """Return the folder and the outcome of every attempt; None for one whose process died.
+
+    A request that a kill cut short was never sent, and is no attempt.
+    """
+    requests = folder.glob("data/calls/*/*/*/request.json")
+    attempts = sorted(path.parent for path in requests if path.read_bytes().endswith(b"\n}\n"))
     outcomes = [path / "outcome.json" for path in attempts]
     return [(path.parent, json.loads(path.read_bytes()) if path.exists() else None) for path in outcomes]
 
