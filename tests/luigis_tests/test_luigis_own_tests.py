@@ -112,7 +112,9 @@ def test_luigis_own_tests_pass_but_for_the_differences_that_are_listed(luigis_te
     }
 
     print(f"{len(outcomes) + len(outcomes_apart)} tests ran; with Luigi's classes fail too: {sorted(fails_in_luigi)}")
-    found = {*failed, *failed_apart} - fails_in_luigi
-    assert sorted(found - set(DOES_NOT_APPLY)) == [], "A difference from Luigi that differences.py does not list."
-    assert sorted(set(DOES_NOT_APPLY) - found) == [], "They pass here, or fail with Luigi's own classes as well."
+    found = {*failed, *failed_apart}
+    unlisted = found - fails_in_luigi - set(DOES_NOT_APPLY)
+    assert sorted(unlisted) == [], "A difference from Luigi that differences.py does not list."
+    # Whether a listed test also fails with Luigi's own classes depends on the load: some of them wait for a second.
+    assert sorted(set(DOES_NOT_APPLY) - found) == [], "They pass here."
     assert len(outcomes) + len(outcomes_apart) >= FEWEST_TESTS
