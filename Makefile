@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COHORT ?= demo
 
-.PHONY: demo test quick lint bench bench-quick lock clean
+.PHONY: demo test quick lint faults mutants bench bench-quick lock clean
 
 # The main job, on a model that runs in this process: no key, no account, no network.
 demo: $(READY)
@@ -24,6 +24,14 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Everything that docs/faults.md lists: as root, with its tools, and nothing may be skipped.
+faults: $(READY)
+	DAYBOOK_EVERY_FAULT=1 $(BIN)/pytest -n 1 tests/faults tests/store
+
+# Defects sown into a copy of the program, one at a time: the tests have to find each.
+mutants: $(READY)
+	$(BIN)/python -m tests.faults.mutants
 
 # Everything that docs/benchmarks.md shows: hours, on a machine that does nothing else. It says how long before it starts.
 # Peers are installed into .benchmarks/; then `.venv/bin/python -m benchmarks page` puts the results on the page.

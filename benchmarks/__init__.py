@@ -11,6 +11,5 @@
              -> cohort_folder, peers, measure -> results
                 page -> plots, tables -> results
 
-`floor`, `fan_run`, `dashboard_server`, `dashboard_client`, `add_phase` and `hashing` are what runs in the
-child processes.
+`floor`, `fan_run`, `dashboard_client`, `add_phase` and `hashing` are what runs in the child processes.
 """

@@ -11,7 +11,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import chain3, dashboard, document_cost, fan, page, planning, verification
+from benchmarks import (
+    chain3,
+    dashboard,
+    document_cost,
+    embedded,
+    fan,
+    gateway,
+    page,
+    planning,
+    two_workers,
+    verification,
+)
 from benchmarks.machine import describe_machine
 from benchmarks.measure import ROOT
 from benchmarks.peers import PEERS
@@ -22,10 +33,13 @@ CACHE = ROOT / ".benchmarks"
 BENCHMARKS: dict[str, ModuleType] = {
     "document_cost": document_cost,
     "fan": fan,
+    "gateway": gateway,
+    "embedded": embedded,
     "dashboard": dashboard,
     "planning": planning,
     "verification": verification,
     "chain3": chain3,
+    "two_workers": two_workers,
 }
 
 
@@ -89,7 +103,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("name", nargs="?", default="all", choices=[*BENCHMARKS, "all", "page"])
     parser.add_argument("file", nargs="?", type=Path, help="page: the results; default .benchmarks/results.json")
     parser.add_argument(
-        "--sizes", type=_read_sizes, default=(), metavar="N,N", help="items, instead of the usual sizes"
+        "--sizes", "--documents", type=_read_sizes, default=(), metavar="N,N", help="instead of the usual sizes"
     )
     parser.add_argument("--repeat", type=int, metavar="N", help="runs of which the median is taken; default 3, quick 1")
     parser.add_argument("--quick", action="store_true", help="small sizes, one run, no peers: about two minutes")

@@ -3,7 +3,8 @@
     write_chain_config   N concepts of 2 KB; each becomes a draft, an essay and an evaluation: 3 N documents
     write_wide_config    N combos of few concepts; each becomes 2 drafts, 4 essays and 4 evaluations: 10 N documents
 
-The models are echoes. An echo is recorded in the call ledger as a paid call is, byte for byte and flush for flush.
+The models are echoes, unless a wide config is told of a provider. An echo is recorded in the call ledger as a paid
+call is, byte for byte and flush for flush.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ STAGES = ("draft", "essay", "evaluation")
 WIDE_DOCUMENTS = 10  # of a combo: 2 drafts, 2 essays of each, an evaluation of each
 WIDE_CONCEPT = "An idea in some words. " * 40
 
-MODELS = "".join(f'[{stage}-echo]\nmodel = "echo/{stage}"\nmax_tokens = 4096\n\n' for stage in STAGES)
+MODELS = "".join(f'[{stage}-model]\nmodel = "echo/{stage}"\nmax_tokens = 4096\n\n' for stage in STAGES)
+PROVIDED_MODEL = """\
+[{stage}-model]
+model = "openai/{stage}"
+max_tokens = 4096
+endpoint = "{stage}"
+api_base = "{api_base}"
+api_key_env = "BENCHMARK_KEY"
+
+"""
 EVALUATION_TEMPLATE = "{{ response }}\nSCORE: 7\n"
 CHAIN_COHORT = """\
 [combos]
@@ -31,15 +41,15 @@ size = 1
 
 [draft]
 templates = ["text"]
-models = ["draft-echo"]
+models = ["draft-model"]
 
 [essay]
 templates = ["text"]
-models = ["essay-echo"]
+models = ["essay-model"]
 
 [evaluation]
 templates = ["score"]
-models = ["evaluation-echo"]
+models = ["evaluation-model"]
 """
 WIDE_COHORT = """\
 [combos]
@@ -49,15 +59,15 @@ limit = {combos}
 
 [draft]
 templates = ["text", "other"]
-models = ["draft-echo"]
+models = ["draft-model"]
 
 [essay]
 templates = ["text", "other"]
-models = ["essay-echo"]
+models = ["essay-model"]
 
 [evaluation]
 templates = ["score"]
-models = ["evaluation-echo"]
+models = ["evaluation-model"]
 """
 
 
@@ -91,8 +101,11 @@ def write_chain_config(folder: Path, items: int, *, essay_mode: str = "llm", tex
     return place
 
 
-def write_wide_config(folder: Path, combos: int) -> Workplace:
-    """Write a config folder whose cohort has ten documents a combo, of as few concepts as give so many pairs."""
+def write_wide_config(folder: Path, combos: int, *, api_base: str | None = None) -> Workplace:
+    """Write a config folder whose cohort has ten documents a combo, of as few concepts as give so many pairs.
+
+    With `api_base` an OpenAI-compatible provider is asked for each document; the key in BENCHMARK_KEY can be any.
+    """
     place = Workplace(folder / "config", folder / "data")
     concepts = next(number for number in count(2) if comb(number, 2) >= combos)
     _write_concepts(place, [(_item_id(number), f"{number}. {WIDE_CONCEPT}") for number in range(concepts)])
@@ -103,6 +116,9 @@ def write_wide_config(folder: Path, combos: int) -> Workplace:
         "essay/other": "Other essay.\n{{ draft_block }}",
     }
     _write_stages(place, texts, essay_mode="llm")
+    if api_base is not None:
+        models = "".join(PROVIDED_MODEL.format(stage=stage, api_base=api_base) for stage in STAGES)
+        _write(place.config / "models.toml", models)
     _write(place.config / "cohorts" / f"{COHORT}.toml", WIDE_COHORT.format(combos=combos))
     return place
 

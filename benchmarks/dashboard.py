@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from typing import NamedTuple
 from benchmarks.measure import ROOT, Measurement, measure_python
 from benchmarks.results import Result, Row, Settings
 
-SERVER = [sys.executable, "-m", "benchmarks.dashboard_server"]  # the port follows
+SERVER = [sys.executable, "-m", "pipeline.cli", "scheduler"]  # port and data folder follow
 TASKS, QUICK_TASKS = 5_000, 1_000
 CONCURRENCY = 64
 TASKS_A_SECOND = 200.0  # the aim
@@ -88,14 +89,16 @@ def _run_served(tasks: int) -> ServedRun:
 
 @contextlib.contextmanager
 def _start_server(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    server = subprocess.Popen([*SERVER, str(port)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for(port, server)
-        yield server
-    finally:
-        if server.returncode is None:
-            server.kill()
-            server.wait()
+    with tempfile.TemporaryDirectory() as data:
+        command = [*SERVER, "--port", str(port), "--data-root", data]
+        server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            _wait_for(port, server)
+            yield server
+        finally:
+            if server.returncode is None:
+                server.kill()
+                server.wait()
 
 
 def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:

@@ -12,7 +12,9 @@ For each document, in the order of the stages of one item after the other:
     3. the attempt's other files as in ATTEMPT_STEPS
     4. the document's files in a staged folder, each flushed, metadata.json last; the staged folder flushed;
        renamed; the stage's folder flushed
-    5. one record appended to the journal for the attempt and one for the document, each flushed
+    5. the pointer, staged and renamed, without a flush
+
+One record goes to the journal for the attempt, without a flush, and one for the document, flushed before the pointer.
 
 Each file's bytes are hashed once with BLAKE3. Not here, because no promise needs it: planning, rendering, JSON,
 parsing, checking what is there, the scheduler, the task tables and the report.
@@ -47,6 +49,7 @@ class Sample(NamedTuple):
     stage: str
     document: dict[str, bytes]
     attempt: dict[str, bytes]
+    pointer: bytes
 
 
 class Floor:
@@ -69,13 +72,11 @@ class Floor:
         if sample.attempt:
             self.write_attempt(digest, sample.attempt)
             self.append_record(digest)
-        folder = self.write_document(digest[:ID_LENGTH], sample)
-        self.append_record(digest)
+        folder = self.write_document(digest, sample)
         return os.path.join(folder, "parsed.txt")
 
     def append_record(self, digest: str) -> None:
         os.write(self.journal, _stamp(b" " * RECORD_BYTES, digest))
-        os.fsync(self.journal)
 
     def write_attempt(self, digest: str, files: dict[str, bytes]) -> None:
         shard = f"{self.data}/calls/{digest[:2]}"
@@ -97,7 +98,8 @@ class Floor:
                 _flush_folder(call_folder)
                 _flush_folder(shard)
 
-    def write_document(self, doc_id: str, sample: Sample) -> str:
+    def write_document(self, digest: str, sample: Sample) -> str:
+        doc_id = digest[:ID_LENGTH]
         staged, final = f"{self.staging}/{doc_id}", f"{self.data}/docs/{sample.stage}/{doc_id}"
         os.mkdir(staged)
         for name, content in sample.document.items():
@@ -105,7 +107,21 @@ class Floor:
         _flush_folder(staged)
         os.rename(staged, final)
         _flush_folder(os.path.dirname(final))
+        self.append_record(digest)
+        os.fsync(self.journal)
+        self.write_pointer(doc_id, sample)
         return final
+
+    def write_pointer(self, doc_id: str, sample: Sample) -> None:
+        """Write a file that can be made again: renamed into its place, and not flushed."""
+        name = blake3(doc_id.encode()).hexdigest()
+        folder = f"{self.data}/docs/{sample.stage}/_by_task/{name[:2]}"
+        os.makedirs(folder, exist_ok=True)
+        staged = f"{self.staging}/{doc_id}-pointer"
+        descriptor = os.open(staged, NEW_FILE, 0o444)
+        os.write(descriptor, sample.pointer)
+        os.close(descriptor)
+        os.rename(staged, f"{folder}/{name}.json")
 
 
 def _stamp(content: bytes, digest: str) -> bytes:
@@ -141,7 +157,8 @@ def read_samples(data: Path) -> list[Sample]:
         names = sorted((path.name for path in folder.iterdir()), key=lambda name: (name == LAST_FILE, name))
         document = {name: (folder / name).read_bytes() for name in names}
         call_id = json.loads(document[LAST_FILE])["call_id"]
-        samples.append(Sample(stage, document, _read_attempt(data, call_id) if call_id else {}))
+        pointer = next((data / "docs" / stage / "_by_task").glob("*/*.json")).read_bytes()
+        samples.append(Sample(stage, document, _read_attempt(data, call_id) if call_id else {}, pointer))
     return samples
 
 

@@ -1,223 +1,72 @@
-"""What the gateway costs above a bare HTTP client, and how well it fills its concurrency.
+"""gateway: what asking a model costs above a bare HTTP client, and how well the places at work are filled.
 
-    python -m benchmarks.gateway                      a table for people, then one JSON document
-    python -m benchmarks.gateway --calls 5000         as many calls a row
+    no latency      CPU and calls a second at 1, 16, 64 and 256 at a time, beside one httpx client on the same server
+    heavy tail      5,000 calls of lognormal latency (median 0.5 s, one in a hundred above 5 s), 256 at a time
+                    ideal: each call goes, in order, to the first of 256 hands that is free
 
-The server is a process of its own on this machine. Each prompt names the seconds that its answer takes, so the least
-time that a concurrency allows is known: `ideal` hands each call to the first of so many hands that is free.
+The server is a process of its own on this machine. The threads and the event loop of the gateway are counted, and the
+ledger is not: what writing to disk costs, document_cost and chain3 tell.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import heapq
 import json
-import math
-import random
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from time import perf_counter, process_time, thread_time
-from typing import Any, NamedTuple
+from typing import Any
 
-MEDIAN_SECONDS, P99_SECONDS = 0.5, 5.0  # as providers answer
-SEED = 7
-ANSWER_WORDS = 300
+from benchmarks.measure import measure_python, repeat_measuring
+from benchmarks.results import Result, Row, Settings
 
-Run = Callable[[str, Sequence[float], int], None]
+CALLS, QUICK_CALLS = 2_000, 400  # a row without latency
+TAIL_CALLS, QUICK_TAIL_CALLS = 5_000, 1_000
+CONCURRENCIES, TAIL_CONCURRENCY = (1, 16, 64, 256), 256
+CPU_MS_AIM = 3.0  # a call, over bare httpx
+WALL_AIM = 1.15  # x ideal
+BARE, GATEWAY = "bare", "gateway"
+NAMES = {BARE: "bare httpx", GATEWAY: "gateway"}
 
 
-class Row(NamedTuple):
-    """One measurement. CPU is of the whole process, import and warm-up left out."""
-
-    what: str
-    concurrency: int
-    calls: int
-    cpu_ms_a_call: float
-    calls_a_second: float
-    wall_over_ideal: float | None
+def estimate_seconds(settings: Settings) -> float:
+    return settings.repeat * (90.0 if settings.is_quick else 200.0)
 
 
-def measure(what: str, run: Run, address: str, latencies: Sequence[float], concurrency: int) -> Row:
-    run(address, [0.0] * min(200, 2 * concurrency), concurrency)  # imports, connections
-    cpu, wall = process_time(), perf_counter()
-    run(address, latencies, concurrency)
-    cpu, wall = process_time() - cpu, perf_counter() - wall
-    calls, ideal = len(latencies), find_ideal(latencies, concurrency)
-    ratio = wall / ideal if ideal else None
-    return Row(what, concurrency, calls, 1000 * cpu / calls, calls / wall, ratio)
+def run(settings: Settings) -> Result:
+    calls, tail_calls = (QUICK_CALLS, QUICK_TAIL_CALLS) if settings.is_quick else (CALLS, TAIL_CALLS)
+    calls = settings.sizes[0] if settings.sizes else calls
+    result = Result()
+    for concurrency in CONCURRENCIES:
+        bare, ours = (_measure(kind, calls, concurrency, "none", settings.repeat) for kind in (BARE, GATEWAY))
+        result.rows += [bare, ours]
+        above = ours["cpu ms a call"] - bare["cpu ms a call"]
+        result.hold(f"{concurrency} at a time, CPU ms a call over bare httpx", measured=above, limit=CPU_MS_AIM)
+    tail = settings.sizes[-1] if settings.sizes else tail_calls
+    bare, ours = (_measure(kind, tail, TAIL_CONCURRENCY, "heavy", settings.repeat) for kind in (BARE, GATEWAY))
+    result.rows += [bare, ours]
+    result.hold(f"{tail:,} calls of heavy-tailed latency, wall / ideal", measured=ours["wall / ideal"], limit=WALL_AIM)
+    result.notes.append(_describe_parts(calls))
+    return result
 
 
-def find_ideal(latencies: Sequence[float], hands: int) -> float:
-    """Return the seconds that so many hands need, each taking the next call when it is free."""
-    free_at = [0.0] * hands
-    for seconds in latencies:
-        heapq.heapreplace(free_at, free_at[0] + seconds)
-    return max(free_at)
+def _measure(kind: str, calls: int, concurrency: int, latency: str, repeat: int) -> Row:
+    arguments = [kind, str(calls), str(concurrency), latency]
+    runs = repeat_measuring(repeat, lambda _number: measure_python("benchmarks.gateway_run", *arguments))
+    middle = sorted((json.loads(one.output) for one in runs), key=_cpu_of)[len(runs) // 2]
+    ideal = middle["ideal_seconds"]
+    return {
+        "asked by": NAMES[kind],
+        "latency": latency,
+        "at a time": concurrency,
+        "calls": middle["calls"],
+        "cpu ms a call": round(1000 * _cpu_of(middle), 3),
+        "calls a second": round(middle["calls"] / middle["wall_seconds"], 1),
+        "wall_seconds": round(middle["wall_seconds"], 3),
+        "wall / ideal": round(middle["wall_seconds"] / ideal, 3) if ideal else "-",
+    }
 
 
-def draw_latencies(calls: int) -> list[float]:
-    chance = random.Random(SEED)  # noqa: S311  latencies, no secrets
-    spread = math.log(P99_SECONDS / MEDIAN_SECONDS) / 2.326
-    return [chance.lognormvariate(math.log(MEDIAN_SECONDS), spread) for _ in range(calls)]
+def _cpu_of(measured: dict[str, Any]) -> float:
+    return float(measured["cpu_seconds"] / measured["calls"])
 
 
-# What is measured
-
-
-def ask_bare(address: str, latencies: Sequence[float], concurrency: int) -> None:
-    """One httpx client with as many connections as calls at a time."""
-    import httpx
-
-    async def ask_all() -> None:
-        gate = asyncio.Semaphore(concurrency)
-        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        async with httpx.AsyncClient(limits=limits, timeout=60) as client:
-
-            async def ask_one(seconds: float) -> None:
-                async with gate:
-                    body = {
-                        "model": "x",
-                        "max_tokens": 9,
-                        "messages": [{"role": "user", "content": make_prompt(seconds)}],
-                    }
-                    response = await client.post(f"{address}/chat/completions", json=body)
-                    assert response.json()["choices"]
-
-            await asyncio.gather(*map(ask_one, latencies))
-
-    asyncio.run(ask_all())
-
-
-def ask_gateway(address: str, latencies: Sequence[float], concurrency: int) -> None:
-    """The gateway, asked from as many threads as calls at a time, as making does."""
-    from pipeline.gateway import Call, Transport, ask
-
-    def ask_one(seconds: float) -> None:
-        messages = ({"role": "user", "content": make_prompt(seconds)},)
-        answer = ask(Call(messages, "openai/x", "here", {"max_tokens": 9}, 1), Transport(address), keep=lambda _: None)
-        assert answer.status == "ok", answer
-
-    with ThreadPoolExecutor(concurrency) as threads:
-        list(threads.map(ask_one, latencies))
-
-
-def measure_parts(address: str, calls: int) -> dict[str, float]:
-    """Return the CPU milliseconds a call of the parts of the gateway, one call at a time."""
-    from pipeline import litellm_client, wire
-    from pipeline.answers import Call, Transport, interpret
-
-    call = Call(({"role": "user", "content": make_prompt(0)},), "openai/x", "here", {"max_tokens": 9}, 1)
-    transport = Transport(address)
-    bodies: list[bytes] = []
-
-    def send() -> None:
-        request = litellm_client.build_request(call, transport, key=None)
-        exchange = wire.send(request, keep=lambda _: None, connect_seconds=10, timeout_seconds=60)
-        bodies.append(bytes(exchange.body))
-
-    send()
-    started = thread_time()
-    for _ in range(calls):
-        litellm_client.build_request(call, transport, key=None)
-    build = thread_time() - started
-    started = thread_time()
-    for _ in range(calls):
-        interpret(bodies[0])
-    read = thread_time() - started
-    started = process_time()
-    for _ in range(calls):
-        send()
-    whole = process_time() - started
-    parts = {"litellm writes the request": build, "the exchange": whole - build, "reading the answer": read}
-    return {name: 1000 * seconds / calls for name, seconds in parts.items()}
-
-
-def make_prompt(seconds: float) -> str:
-    return f"{seconds:.4f} " + "Write about the sea. " * 50
-
-
-# The server
-
-
-@contextmanager
-def serve() -> Iterator[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.gateway", "--serve"], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.kill()
-        process.wait()
-
-
-async def _serve() -> None:
-    message = {"role": "assistant", "content": "word " * ANSWER_WORDS}
-    usage = {"prompt_tokens": 1, "completion_tokens": ANSWER_WORDS, "total_tokens": ANSWER_WORDS + 1}
-    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
-    body = json.dumps({"object": "chat.completion", "model": "x", "choices": choices, "usage": usage}).encode()
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                lines = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
-                length = next(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:"))
-                request = json.loads(await reader.readexactly(length))
-                await asyncio.sleep(float(request["messages"][-1]["content"].split()[0]))
-                writer.write(head + body)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
-    await server.serve_forever()
-
-
-# Showing
-
-
-def format_rows(rows: Sequence[Row]) -> str:
-    lines = [f"{'':<24}{'at a time':>10}{'calls':>8}{'CPU ms/call':>13}{'calls/s':>9}{'wall/ideal':>12}"]
-    for row in rows:
-        ratio = "" if row.wall_over_ideal is None else f"{row.wall_over_ideal:.3f}"
-        lines.append(
-            f"{row.what:<24}{row.concurrency:>10}{row.calls:>8}{row.cpu_ms_a_call:>13.2f}{row.calls_a_second:>9.0f}"
-            f"{ratio:>12}"
-        )
-    return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--calls", type=int, default=1000, help="calls a row without latency")
-    parser.add_argument("--tail-calls", type=int, default=5000, help="calls with heavy-tailed latency; 0: none")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.serve:
-        asyncio.run(_serve())
-        return
-    rows: list[Row] = []
-    with serve() as address:
-        for concurrency in (1, 16, 64, 256):
-            for what, run in (("bare httpx", ask_bare), ("gateway", ask_gateway)):
-                rows.append(measure(what, run, address, [0.0] * arguments.calls, concurrency))
-        if arguments.tail_calls:
-            latencies = draw_latencies(arguments.tail_calls)
-            for what, run in (("bare httpx, latency", ask_bare), ("gateway, latency", ask_gateway)):
-                rows.append(measure(what, run, address, latencies, 256))
-        parts = measure_parts(address, arguments.calls)
-    report: dict[str, Any] = {"rows": [row._asdict() for row in rows], "parts_cpu_ms_a_call": parts}
-    print(format_rows(rows))
-    print("\nWhere it goes, CPU ms a call: " + ", ".join(f"{name} {value:.2f}" for name, value in parts.items()) + "\n")
-    print(json.dumps(report, indent=1))
-
-
-if __name__ == "__main__":
-    main()
+def _describe_parts(calls: int) -> str:
+    parts = json.loads(measure_python("benchmarks.gateway_run", "parts", str(calls)).output)
+    return "Where it goes, CPU ms a call: " + ", ".join(f"{name} {value:.2f}" for name, value in parts.items()) + "."

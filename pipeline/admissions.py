@@ -23,7 +23,7 @@ from pipeline.gateway import Answer, Call
 from pipeline.limits import Limiter, Passage
 from pipeline.models import Model
 from pipeline.planning import DocumentPlan
-from pipeline.prices import Price, find_price
+from pipeline.prices import Price, find_batch_price, find_price
 from pipeline.spending import Amount, bound_amount, cost_of_answer, count_answer, describe_cost
 from store.data_root import DataRoot
 
@@ -94,13 +94,25 @@ class Admission:
         assert plan.model is not None
         price = find_price(plan.model)
         reserved = bound_amount(call, price)
-        ticket = Ticket(price, reserved, _describe_purpose(plan, cohort), self.meter)
+        ticket = Ticket(price, reserved, describe_purpose(plan, cohort), self.meter)
         # The budget first: who waits for the limits need not wait only to hear that there is no money.
         with (
             self._reserve(plan.model, reserved, cohort) as ticket._reservation,
             self._pass_limits(plan.model, reserved) as ticket._passage,
         ):
             yield ticket
+
+    @contextmanager
+    def admit_to_batch(self, plan: DocumentPlan, call: Call, *, cohort: str) -> Iterator[Ticket]:
+        """Reserve what the plan's call takes at most in a batch. It stays counted until its attempt has an outcome.
+
+        Raises as `admit` does. No limit is waited for: a batch is one request, which the provider works off by itself.
+        """
+        assert plan.model is not None
+        price = find_batch_price(plan.model)
+        reserved = bound_amount(call, price)
+        with self._reserve(plan.model, reserved, cohort):
+            yield Ticket(price, reserved, describe_purpose(plan, cohort), self.meter)
 
     def _reserve(self, model: Model, amount: Amount, cohort: str) -> Any:
         if self.budgets is None or not self.budgets.caps:
@@ -119,7 +131,7 @@ def open_admission(data: DataRoot, budgets: Budgets | None = None) -> Admission:
     return Admission(Limiter(data.temporary_folder / "limits"), budgets)
 
 
-def _describe_purpose(plan: DocumentPlan, cohort: str) -> dict[str, str]:
+def describe_purpose(plan: DocumentPlan, cohort: str) -> dict[str, str]:
     """Return what the call is made for, in names of today: for accounts only."""
     return {
         "cohort": cohort,

@@ -10,14 +10,16 @@ docs/statuses.md has the table of decide_status; a test holds the two to each ot
 from __future__ import annotations
 
 import json
+import math
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from pipeline.errors import GatewayError
 from store.identity import hash_bytes
 
+AS_ASKED = "as asked"  # in the record of the body sent, for messages that litellm left as they were
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 AnswerStatus = Literal["ok", "truncated", "gen_error"]
 
@@ -61,6 +63,7 @@ class Call:
 class Transport:
     """How a model is reached. Nothing here is part of an identity: none of it may change what is written.
 
+    The key is in an environment variable or in a file; see keys.
     `context_tokens`, `threads` and `slots` are for models that run inside this process: the longest prompt and
     answer together, the CPU threads (0 = half of the cores), and how many calls they answer at a time.
 
@@ -78,14 +81,25 @@ class Transport:
     deadline_seconds: float = 3600
     retries: int = 4
     backoff_seconds: float = 1
+    api_key_file: str | None = None
+
+
+@dataclass(frozen=True)
+class WrittenRequest:
+    """A call as its provider takes it: the JSON body of a chat completion at an address, "https://host/v1"."""
+
+    address: str
+    body: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Answer:
     """What became of one request. `reason` is a short fixed code, `detail` a sentence for people.
 
-    Model names, tokens and finish reasons are as the provider reported them; None where it was silent. `sent` is the
-    request as it went out, None if nothing did; `response_headers` are those that tell of limits and request ids.
+    Model names, tokens, cost and finish reasons are as the provider reported them; None where it was silent. `sent` is
+    the request as it went out, None if nothing did; `response_headers` are those that tell of limits and request ids.
+    `prompt_tokens` has `cached_tokens` in it, those that the provider had read before. `dropped_keys` counts the places
+    of the response in which a mark stands for the key.
     """
 
     status: AnswerStatus
@@ -103,6 +117,14 @@ class Answer:
     http_status: int | None = None
     sent: Mapping[str, Any] | None = None
     response_headers: Mapping[str, str] | None = None
+    cached_tokens: int | None = None
+    reported_usd: float | None = None
+    dropped_keys: int = 0
+
+    def change_texts(self, change: Callable[[str], str]) -> Answer:
+        """Return the answer with every text of it changed."""
+        texts = {name: change(value) for name, value in vars(self).items() if isinstance(value, str)}
+        return replace(self, **texts)  # type: ignore[arg-type]  # a status stays one: it holds no key
 
 
 class Verdict(NamedTuple):
@@ -137,6 +159,8 @@ REASON_BY_ERROR_NAME = {
     "BudgetExceededError": "budget",
     # What became of the exchange itself; see wire.Failure.
     "timeout": "transport",
+    "key_in_prompt": "key_in_prompt",  # found before anything was sent
+    "unreached": "no_connection",
     "connection": "transport",
     "cut": "cut_body",
     "too_long": "bad_body",
@@ -295,6 +319,15 @@ def read_json_object(content: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def find_message(body: bytes) -> str | None:
+    """Return the message of an error body: {"error": {"message": …}}, {"error": …} or {"message": …}."""
+    found = read_json_object(body) or {}
+    error = found.get("error", found)
+    message = error.get("message") if isinstance(error, Mapping) else error
+    extra = f" ({error['code']})" if isinstance(error, Mapping) and isinstance(error.get("code"), str) else ""
+    return message + extra if isinstance(message, str) and message else None
+
+
 def _answer_from(body: dict[str, Any], *, choice: dict[str, Any], has_choice: bool) -> Answer:
     message = choice.get("message", {})
     text = _text_of(message.get("content"))
@@ -340,6 +373,8 @@ def make_answer(
         _count_or_none(usage.get("total_tokens")),
         model_reported,
         system_fingerprint,
+        cached_tokens=_count_or_none((usage.get("prompt_tokens_details") or {}).get("cached_tokens")),
+        reported_usd=_dollars_or_none(usage.get("cost")),
     )
 
 
@@ -357,6 +392,11 @@ def _text_or_none(value: Any) -> str | None:
 
 def _count_or_none(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _dollars_or_none(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < math.inf else None
 
 
 def make_encodable(text: str) -> str:

@@ -23,7 +23,6 @@ from pipeline.planning import CohortPlan
 from pipeline.prices import PriceUnknown, find_price
 from pipeline.spending import Amount, read_spending
 from store.data_root import DataRoot
-from store.errors import CallInvalid
 from store.machine_locks import MachineLock
 
 
@@ -163,12 +162,7 @@ def count_spent(data: DataRoot, plan: CohortPlan) -> Amount:
     tokens, usd = 0, 0.0
     for call_id in data.calls.walk():
         for attempt in data.calls.list_attempts(call_id):
-            try:
-                request = attempt.read_request()
-            except CallInvalid:
-                if (attempt.folder / "request.json").exists():
-                    raise
-                continue  # its process died before it could send anything
+            request = attempt.read_request()
             made_for = request.get("made_for") or {}
             document = plan.find(made_for["stage"], made_for["doc_id"]) if made_for else None
             if document is None:

@@ -16,24 +16,27 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import luigi
 
 from pipeline.admissions import Meter
+from pipeline.batches import Batches, open_batches
 from pipeline.budgets import Caps
-from pipeline.errors import BudgetReached, DocumentFailed
+from pipeline.build_result import REPORT_PAGE, BuildResult
+from pipeline.errors import BudgetReached, DocumentFailed, PlaceLeft
 from pipeline.estimates import add_up, estimate_stages
 from pipeline.making import Ask, parse_retry
 from pipeline.planning import DocumentPlan
 from pipeline.prices import PriceUnknown, find_price
-from pipeline.report_document import REPORT_PAGE, make_report
+from pipeline.report_document import make_report
 from pipeline.scheduler_client import RPCError, SchedulerClient, SchedulerUnreachable, check_url
 from pipeline.settings import Roots
 from pipeline.stages import Stage, Status
 from pipeline.tasks import TASKS, Cohort, DocumentTask, Made, find_workspace, make_factory, read_caps
 from pipeline.workspace import Workspace
+from store.data_root import DataRoot
 
 NO_CAPS = Caps()
 
@@ -47,49 +50,6 @@ class Display(Protocol):
     def failed(self, plan: DocumentPlan, reason: str) -> None: ...
     def say(self, line: str) -> None: ...
     def stop(self) -> None: ...
-
-
-@dataclass
-class BuildResult:
-    """What a build did. `failures` holds what could not be made, each with its status and reason."""
-
-    cohort: str
-    made: dict[str, int] = field(default_factory=dict)
-    present: int = 0
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_usd: float | None = 0.0  # of this run; None if an attempt's is not known
-    seconds: float = 0.0
-    failures: list[dict[str, str]] = field(default_factory=list)
-    missing: int = 0
-    report_doc_id: str = ""
-    report_page: str = ""
-    errors: list[str] = field(default_factory=list)
-    is_budget_reached: bool = False
-    budget: dict[str, Any] | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        return self.missing == 0 and not self.errors
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "cohort": self.cohort,
-            "complete": self.is_complete,
-            "made": self.made,
-            "present_before": self.present,
-            "missing": self.missing,
-            "calls": self.calls,
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "cost_usd": self.cost_usd,
-            "seconds": round(self.seconds, 3),
-            "failures": self.failures,
-            "errors": self.errors,
-            "budget": self.budget,
-            "report": {"doc_id": self.report_doc_id, "page": self.report_page} if self.report_doc_id else None,
-        }
 
 
 class _CountingAsk:
@@ -115,11 +75,14 @@ def build_cohort(
     caps: Caps = NO_CAPS,
     retry: str = "",
     scheduler_url: str | None = None,
+    batches: Batches | None = None,
+    ignores_batches: bool = False,
 ) -> BuildResult:
     """Make what is missing of a cohort, and its report; `concurrency` documents at a time, within `caps`.
 
     `retry` names the final statuses whose calls are asked again: "gen_error,truncated". `scheduler_url` names a
-    central scheduler; without it one in this process is used.
+    central scheduler; without it one in this process is used. With `batches`, what they have brought is used, and
+    calls are submitted and not asked. A call that is in a batch is not asked, unless the build `ignores_batches`.
 
     Raises PipelineError or StoreError if nothing could be started, or a document is damaged; SystemExit with
     130 or 143 after Ctrl-C or SIGTERM. SchedulerUnreachable is a PipelineError.
@@ -128,24 +91,51 @@ def build_cohort(
     workspace = find_workspace()
     workspace.set_budget(caps or read_caps())
     ask = _CountingAsk(workspace.maker.ask)
-    workspace.maker = replace(workspace.maker, ask=ask, retry=parse_retry(retry) or workspace.maker.retry)
+    workspace.maker = replace(
+        workspace.maker,
+        ask=ask,
+        retry=parse_retry(retry) or workspace.maker.retry,
+        defer=batches.defer if batches else None,
+        ignores_batches=ignores_batches,
+    )
     workspace.write_tables(cohort)
     missing = workspace.find_missing(cohort)
     plan = workspace.plan(cohort)
     result = BuildResult(cohort, present=sum(map(len, plan.documents.values())) - len(missing))
     started = time.monotonic()
+    if batches:
+        batches.check({plan.model_id: plan.model for plan in missing if plan.model}.values())
+        batches.begin(workspace.maker)
     if missing:
         _open_budget(workspace, cohort, missing)
         display.start(cohort, missing, result.present, workspace.maker.admission.meter)
         try:
             with _follow_tasks(result, display):
                 _run_luigi(Cohort(name=cohort, allow_missing=allow_missing), concurrency, scheduler_url)
+            if batches:
+                batches.submit(cohort)
         finally:
             display.stop()
             _close_budget(workspace, result)
     result.seconds, result.calls = time.monotonic() - started, ask.calls
+    if batches:
+        result.batches = batches.describe()
+        result.errors += batches.errors
     _finish(workspace, result)
     return result
+
+
+def build_in_batches(roots: Roots, cohort: str, *, wait_seconds: float | None = None, **options: Any) -> BuildResult:
+    """Build a cohort, its calls submitted as batches; with `wait_seconds` again whenever one has brought something.
+
+    Raises BatchesBusy if another process works at batches; else as build_cohort.
+    """
+    with open_batches(DataRoot(roots.data)) as batches:
+        result = build_cohort(roots, cohort, batches=batches, **options)
+        while wait_seconds and result.is_waiting and not result.errors and batches.wait(wait_seconds):
+            earlier, result = result, build_cohort(roots, cohort, batches=batches, **options)
+            result.add_earlier(earlier)
+        return result
 
 
 def _run_luigi(cohort: Cohort, concurrency: int | None, scheduler_url: str | None) -> None:
@@ -234,12 +224,22 @@ def _follow_tasks(result: BuildResult, display: Display) -> Iterator[None]:
         plan = task.find_plan()
         if task.made is None:
             return display.failed(plan, "not made")  # allow_missing takes a failure for an end
-        result.made[str(plan.stage)] = result.made.get(str(plan.stage), 0) + 1
-        result.prompt_tokens += task.made.prompt_tokens
-        result.completion_tokens += task.made.completion_tokens
+        if task.made.run_id == task.workspace.maker.run_id:
+            result.made[str(plan.stage)] = result.made.get(str(plan.stage), 0) + 1
+            result.prompt_tokens += task.made.prompt_tokens
+            result.completion_tokens += task.made.completion_tokens
         return display.made(plan, task.made)
 
+    left: set[str] = set()
+
     def on_failure(task: DocumentTask, error: BaseException) -> None:
+        if isinstance(error, PlaceLeft):
+            if error.place not in left:
+                left.add(error.place)
+                display.say(error.reason)
+            return None
+        if isinstance(error, DocumentFailed) and error.status == Status.SKIPPED:
+            return None  # its call is in a batch, or goes into one: the result counts them
         if isinstance(error, DocumentFailed):
             return display.failed(task.find_plan(), f"{error.status}: {error.reason}")
         if isinstance(error, BudgetReached):

@@ -1,8 +1,9 @@
 """The scheduler that several runs share, and what it adds to the one within a process. Knows nothing of HTTP.
 
     it can be killed      its state is saved now and then. A new start first waits for the workers that the
-                          state knows: until each has told again what it has to do and what it runs, or some
-                          seconds have passed, nobody is given work. So no task runs in two places
+                          state knows: until each has told again what it has to do and what it runs, or none of
+                          them has said a word for some seconds, nobody is given work. What one has done stays
+                          done, though another that knows it as pending tells it later. So no task runs twice
     it shows more         a task without a message or link of its own gets them when it is shown: how far
                           those are that it depends on, and the page of its document
     it hides nothing      no pause after a task was done, in which the loss of its output would not be seen;
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from luigi.scheduler import DISABLED, DONE, FAILED, PENDING
+from luigi.scheduler import DISABLED, DONE, FAILED, PENDING, RUNNING
 
 from pipeline.scheduler import ReadyScheduler, describe_counts
 
@@ -90,12 +91,20 @@ class CentralScheduler(ReadyScheduler):
     def _is_waiting(self) -> bool:
         return bool(self._awaited) and time.monotonic() < self._wait_until
 
-    def add_task(self, task_id: str | None = None, *arguments: Any, **facts: Any) -> None:
+    def add_task(self, task_id: str | None = None, *arguments: Any, is_told_again: bool = False, **facts: Any) -> None:
+        """Note a task. What is told again is what a worker knew before this start: another may have done it since."""
+        if facts["worker"] in self._awaited:  # it is coming back; with thousands of tasks that takes a while
+            self._wait_until = time.monotonic() + self._return_seconds
         task = self._state.get_task(task_id)
+        is_done_here = task is not None and task.status == DONE and getattr(task, "done_in", "") == self.generation
+        if is_told_again and is_done_here and facts.get("status") != RUNNING:
+            facts["status"] = DONE
         is_given_up = task is not None and task.status == DISABLED and task.scheduler_disable_time
         if is_given_up and facts["worker"] not in task.stakeholders:  # a new run
             self._state.re_enable(task, self._config)
         super().add_task(task_id, *arguments, **facts)
+        if facts.get("status") == DONE and (task := self._state.get_task(task_id)):
+            task.done_in = self.generation
 
     # What is shown
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.answers import Call
-from store.calls import call_id_of
+from store.calls import END_OF_RECORD, IMPORTED_FILE, call_id_of
 from store.documents import METADATA_FILE, encode_readably, find_metadata_problem
 from store.errors import StoreError
 from store.identity import IDENTITY_VERSION, encode_parsed, hash_bytes, id_from_digest, new_hasher
@@ -34,6 +34,7 @@ FIRST_BYTES = 1 << 16  # of a file of unknown size; nearly all records are short
 LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC  # a link is never followed: what it leads to was not committed
 CALL_FIELDS = ("messages", "model", "endpoint", "params", "replicate")
 REQUEST, RESPONSE, OUTCOME = "request.json", "response.bin", "outcome.json"
+KEY_IN_PROMPT = "key_in_prompt"  # the reason of an attempt that was not sent
 ATTEMPT_FORM = re.compile(r"[0-9]{4,}")
 
 
@@ -310,25 +311,31 @@ def _check_attempt(
     names, files = set(os.listdir(folder)), {}
     request, outcome = None, None
     if REQUEST in names:
-        request, files[REQUEST] = _read_record(REQUEST, place, folder, size, findings, may_be_empty=names == {REQUEST})
+        request, files[REQUEST] = _read_record(REQUEST, place, folder, size, findings, may_be_torn=names == {REQUEST})
     elif names:
         findings.append(Finding("request_missing", place, REQUEST, "there is an answer, but not what was asked"))
     if OUTCOME in names:
         outcome, files[OUTCOME] = _read_record(OUTCOME, place, folder, size, findings)
+    if IMPORTED_FILE in names:
+        imported, files[IMPORTED_FILE] = _read_record(IMPORTED_FILE, place, folder, size, findings)
+        number_there = _number((imported or {}).get("attempt"))
+    else:
+        number_there = number
     if request is not None and deep:
-        findings += _check_request(request, call_id, number, place)
+        is_whole = (outcome or {}).get("reason") != KEY_IN_PROMPT  # else the key was left out of it
+        findings += _check_request(request, call_id, number_there, place, is_whole=is_whole)
     if RESPONSE in names or (outcome or {}).get("response_blake3"):
         files[RESPONSE] = _check_response(outcome, place, folder, size, findings, deep=deep)
     return CheckedAttempt(number, str((outcome or {}).get("status") or ""), files)
 
 
 def _read_record(
-    name: str, place: str, folder: int, size: _Size, findings: list[Finding], *, may_be_empty: bool = False
+    name: str, place: str, folder: int, size: _Size, findings: list[Finding], *, may_be_torn: bool = False
 ) -> tuple[dict[str, Any] | None, str]:
-    """Return a record and the hash of its bytes. An empty request alone is what a power cut leaves of one not sent."""
+    """Return a record and the hash of its bytes. A torn request alone is what a crash leaves of one not sent."""
     try:
         content = _read_all(name, folder, size)
-        if not content and may_be_empty:
+        if may_be_torn and not content.endswith(END_OF_RECORD):
             return None, ""
         record = json.loads(content)
         if not isinstance(record, dict):
@@ -337,18 +344,19 @@ def _read_record(
         findings.append(Finding("unreadable", place, name, str(error)))
         return None, ""
     except (ValueError, RecursionError) as error:
-        kind = "request_invalid" if name == REQUEST else "outcome_invalid"
+        kind = f"{name.partition('.')[0]}_invalid"
         findings.append(Finding(kind, place, name, f"it is no record: {error}"))
         return None, ""
     return record, hash_bytes(content)
 
 
-def _check_request(request: dict[str, Any], call_id: str, number: int, place: str) -> list[Finding]:
+def _check_request(request: dict[str, Any], call_id: str, number: int, place: str, *, is_whole: bool) -> list[Finding]:
+    """`number` is that of the attempt in the store where it was made."""
     if (request.get("call_id"), request.get("attempt")) != (call_id, number):
         detail = f"it belongs to call {request.get('call_id')}, attempt {request.get('attempt')}"
         return [Finding("request_altered", place, REQUEST, detail)]
-    if not all(field in request for field in CALL_FIELDS):  # of a call that Daybook has not made itself
-        return []
+    if not is_whole or "backfill" in request or not all(field in request for field in CALL_FIELDS):
+        return []  # its call_id is not a hash of what was asked
     try:
         call = Call(
             tuple(request["messages"]), request["model"], request["endpoint"], request["params"], request["replicate"]

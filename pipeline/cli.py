@@ -8,30 +8,42 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import printing
-from pipeline.errors import PipelineError
+from pipeline import history_printing, printing
+from pipeline.build_result import BuildResult
+from pipeline.completeness import find_complete
+from pipeline.errors import InputInvalid, PipelineError
 from pipeline.settings import HIGHEST_CONCURRENCY, Roots, find_roots
+from store.data_root import DataRoot
 from store.errors import StoreError
 
 EXIT_OK, EXIT_ERROR = 0, 1
 EXIT_INCOMPLETE = 30  # as [retcode] task_failed in luigi.cfg
 EXIT_BUDGET = 31  # as 30, because the budget is reached
+EXIT_WAITING = 32  # as 30, because batches are under way that may bring them
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXITS_OF_VERIFY = {"clean": 0, "repairable": 1, "lost": 2}
 EXITS_AFTER_SIGNAL = (EXIT_INTERRUPTED, 143)  # 143: SIGTERM
 
 HIGHEST_PORT = 65535
 DEFAULT_SHOWN_TASKS = 1000
+DEFAULT_POLL_SECONDS = 60
+
+CHECK_LEVELS = ("ids", "documents", "rebuild")  # each one includes those before it
+DEFAULT_GARBAGE_DAYS, DEFAULT_GRACE_DAYS = timedelta(days=14), timedelta(days=30)
+HIGHEST_DAYS = 36500
 
 Command = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    arguments = _make_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _make_parser(words[0] if words else "").parse_args(words)
     command: Command = arguments.command
     try:
         return command(arguments)
@@ -54,7 +66,8 @@ def _say_interrupted(code: int) -> int:
     return code
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _make_parser(asked: str) -> argparse.ArgumentParser:
+    """Return the parser of all commands; or only of the one that is asked for, which is faster."""
     parser = argparse.ArgumentParser(
         prog="daybook",
         description="Writing experiments with language models that can be rerun, verified and traced.",
@@ -62,10 +75,35 @@ def _make_parser() -> argparse.ArgumentParser:
         "the config folder likewise.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    making = (_add_build, _add_scheduler, _add_plan)
-    looking = (_add_status, _add_show, _add_lineage, _add_explain, _add_usage)
-    keeping = (_add_verify, _add_repair, _add_attempts, _add_log, _add_reroll)
-    for add in (*making, *looking, *keeping, _add_parse, _add_adopt):
+    known = {
+        "build": _add_build,
+        "scheduler": _add_scheduler,
+        "plan": _add_plan,
+        "status": _add_status,
+        "show": _add_show,
+        "lineage": _add_lineage,
+        "explain": _add_explain,
+        "usage": _add_usage,
+        "attempts": _add_attempts,
+        "log": _add_log,
+        "verify": _add_verify,
+        "repair": _add_repair,
+        "rebuild": _add_rebuild,
+        "lock": _add_lock,
+        "check": _add_check,
+        "validate": _add_validate,
+        "pointers": _add_pointers,
+        "reroll": _add_reroll,
+        "export": _add_export,
+        "import-bundle": _add_import_bundle,
+        "backfill": _add_backfill,
+        "rm": _add_rm,
+        "undo": _add_undo,
+        "gc": _add_gc,
+        "parse": _add_parse,
+        "adopt": _add_adopt,
+    }
+    for add in [known[asked]] if asked in known else known.values():
         add(commands)
     return parser
 
@@ -134,6 +172,38 @@ def _add_build(commands: Any) -> None:
     parser.add_argument(
         "--scheduler", metavar="URL", help="a scheduler that runs elsewhere; see daybook scheduler. Default: one within"
     )
+    _add_batch_options(parser)
+
+
+def _add_batch_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch",
+        action="store_true",
+        help="collect what the batches under way have brought, and submit what is missing as batches",
+    )
+    parser.add_argument(
+        "--wait",
+        type=_read_seconds,
+        nargs="?",
+        const=DEFAULT_POLL_SECONDS,
+        metavar="SECONDS",
+        help=f"with --batch: go on until no batch is under way, looking every so often; default {DEFAULT_POLL_SECONDS}",
+    )
+    parser.add_argument(
+        "--ignore-batches",
+        action="store_true",
+        help="ask also calls that are under way in a batch; they may be paid for twice",
+    )
+
+
+def _read_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait. Expected seconds above 0, such as 60.")
+    return seconds
 
 
 def _read_concurrency(text: str) -> int:
@@ -160,23 +230,39 @@ def _read_tokens(text: str) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    roots = _roots(arguments)
+    record = find_complete(roots, arguments.cohort, DataRoot(roots.data).documents)
+    if record is not None and not arguments.batch:  # a batch may still bring late answers, which are kept
+        result = BuildResult.of_complete(arguments.cohort, record, roots)
+        _print(arguments, result.as_json(), printing.format_build)
+        return EXIT_OK
+    return _build_what_is_missing(arguments, roots)
+
+
+def _build_what_is_missing(arguments: argparse.Namespace, roots: Roots) -> int:
     from pipeline.budgets import Caps
-    from pipeline.building import build_cohort  # brings Luigi with it
+    from pipeline.building import build_cohort, build_in_batches  # brings Luigi with it, which nobody waits for in vain
     from pipeline.displays import choose_display
 
-    result = build_cohort(
-        _roots(arguments),
+    if arguments.wait and not arguments.batch:
+        raise InputInvalid("--wait waits for batches. Expected --batch with it.")
+    build = partial(build_in_batches, wait_seconds=arguments.wait) if arguments.batch else build_cohort
+    result = build(
+        roots,
         arguments.cohort,
         allow_missing=arguments.allow_missing,
         concurrency=arguments.concurrency,
         caps=Caps(arguments.budget_usd, arguments.budget_tokens),
         retry=arguments.retry,
         scheduler_url=arguments.scheduler,
+        ignores_batches=arguments.ignore_batches,
         display=choose_display(quiet=arguments.json),
     )
     _print(arguments, result.as_json(), printing.format_build)
     if result.errors:
         return EXIT_ERROR
+    if result.is_waiting:
+        return EXIT_WAITING
     if result.is_budget_reached and not result.is_complete:
         return EXIT_BUDGET
     return EXIT_OK if result.is_complete or arguments.allow_missing else EXIT_INCOMPLETE
@@ -230,12 +316,24 @@ def _serve_scheduler(arguments: argparse.Namespace) -> int:
 def _add_plan(commands: Any) -> None:
     parser = _add_command(commands, "plan", _plan, "write a cohort's task tables and show what it takes")
     parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
+    tables = parser.add_mutually_exclusive_group()
+    tables.add_argument(
+        "--from-config", action="store_true", help="move edited task tables to the quarantine and write the config's"
+    )
+    tables.add_argument(
+        "--as-edited", action="store_true", help="take task tables for edited that no record says who wrote"
+    )
 
 
 def _plan(arguments: argparse.Namespace) -> int:
     from pipeline.looking import describe_plan
 
     workspace = _open_workspace(arguments)
+    if arguments.from_config:
+        for place in workspace.set_tables_aside(arguments.cohort):
+            print(f"The edited table is kept in {place}.", file=sys.stderr)
+    if arguments.as_edited:
+        workspace.accept_tables(arguments.cohort)
     description = describe_plan(workspace, arguments.cohort)
     workspace.write_tables(arguments.cohort)
     _print(arguments, description, printing.format_plan)
@@ -304,14 +402,38 @@ def _add_usage(commands: Any) -> None:
 
 def _usage(arguments: argparse.Namespace) -> int:
     from pipeline.usage import describe_usage
-    from store.data_root import DataRoot
 
     usage = describe_usage(DataRoot(_roots(arguments).data), arguments.by)
     _print(arguments, usage, printing.format_usage)
     return EXIT_OK
 
 
-# Keeping
+def _add_attempts(commands: Any) -> None:
+    parser = _add_command(commands, "attempts", _attempts, "show all attempts at a document")
+    parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
+
+
+def _attempts(arguments: argparse.Namespace) -> int:
+    from pipeline.history import list_attempts
+
+    _print(arguments, list_attempts(_open_workspace(arguments), arguments.id), printing.format_attempts)
+    return EXIT_OK
+
+
+def _add_log(commands: Any) -> None:
+    parser = _add_command(commands, "log", _log, "show what was attempted, committed, superseded and set aside")
+    parser.add_argument("--since", default="", metavar="WHEN", help="a time in UTC, or an age: 2026-11-21T10:00, 3d")
+
+
+def _log(arguments: argparse.Namespace) -> int:
+    from pipeline.history import read_log
+
+    records = read_log(DataRoot(_roots(arguments).data), since=arguments.since)
+    _print(arguments, records, printing.format_log)
+    return EXIT_OK
+
+
+# Checking
 
 
 def _add_verify(commands: Any) -> None:
@@ -324,7 +446,6 @@ def _add_verify(commands: Any) -> None:
 
 def _verify(arguments: argparse.Namespace) -> int:
     from pipeline.verification import verify
-    from store.data_root import DataRoot
 
     roots = _roots(arguments)
     found = verify(
@@ -363,30 +484,93 @@ def _repair(arguments: argparse.Namespace) -> int:
     return EXIT_OK if arguments.apply or found.state == "clean" else EXITS_OF_VERIFY["repairable"]
 
 
-def _add_attempts(commands: Any) -> None:
-    parser = _add_command(commands, "attempts", _attempts, "show all attempts at a document")
-    parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
+def _add_rebuild(commands: Any) -> None:
+    description = "make documents again from what is on disk, with no model, and compare byte for byte"
+    parser = _add_command(commands, "rebuild", _rebuild, description)
+    scope = parser.add_mutually_exclusive_group(required=True)
+    scope.add_argument("cohort", nargs="?", help="what its task tables ask for, and its reports")
+    scope.add_argument("--all", action="store_true", help="every document of the store")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; without it what is missing and needs no model is made"
+    )
 
 
-def _attempts(arguments: argparse.Namespace) -> int:
-    from pipeline.history import list_attempts
+def _rebuild(arguments: argparse.Namespace) -> int:
+    from pipeline.printing_checks import format_rebuild
+    from pipeline.rebuilding import rebuild_all, rebuild_cohort
 
-    _print(arguments, list_attempts(_open_workspace(arguments), arguments.id), printing.format_attempts)
+    workspace = _open_workspace(arguments)
+    if arguments.all:
+        result = rebuild_all(workspace.data)
+    else:
+        result = rebuild_cohort(workspace, arguments.cohort, makes_missing=not arguments.check)
+    _print(arguments, result.as_json(), format_rebuild)
+    return EXIT_OK if result.is_same else EXIT_ERROR
+
+
+def _add_lock(commands: Any) -> None:
+    parser = _add_command(commands, "lock", _lock, "record a cohort's ids and contents in config/cohorts/COHORT.lock")
+    parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
+
+
+def _lock(arguments: argparse.Namespace) -> int:
+    from pipeline.checking import lock_cohort
+    from pipeline.printing_checks import format_lock
+
+    _print(arguments, lock_cohort(_open_workspace(arguments), arguments.cohort), format_lock)
     return EXIT_OK
 
 
-def _add_log(commands: Any) -> None:
-    parser = _add_command(commands, "log", _log, "show what was attempted, committed, superseded and set aside")
-    parser.add_argument("--since", default="", metavar="WHEN", help="a time in UTC, or an age: 2026-11-21T10:00, 3d")
+def _add_check(commands: Any) -> None:
+    parser = _add_command(commands, "check", _check, "compare a cohort with its lock, as far as there is data")
+    parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
+    parser.add_argument(
+        "--require", choices=CHECK_LEVELS, default="ids", help="the level that all documents have to reach"
+    )
 
 
-def _log(arguments: argparse.Namespace) -> int:
-    from pipeline.history import read_log
-    from store.data_root import DataRoot
+def _check(arguments: argparse.Namespace) -> int:
+    from pipeline.checking import check_cohort
+    from pipeline.printing_checks import format_check
 
-    records = read_log(DataRoot(_roots(arguments).data), since=arguments.since)
-    _print(arguments, records, printing.format_log)
-    return EXIT_OK
+    check = check_cohort(_open_workspace(arguments), arguments.cohort, required=arguments.require)
+    _print(arguments, check.as_json(), format_check)
+    return EXIT_OK if check.has_passed else EXIT_ERROR
+
+
+def _add_validate(commands: Any) -> None:
+    parser = _add_command(commands, "validate", _validate, "check task tables, those that a person edited too")
+    parser.add_argument("name", metavar="COHORT|CSV", help="a cohort, or one table: a path ending in <stage>_tasks.csv")
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from pipeline.printing_checks import format_validation
+    from pipeline.validation import validate
+
+    result = validate(_open_workspace(arguments), arguments.name)
+    _print(arguments, result.as_json(), format_validation)
+    return EXIT_OK if result.is_valid else EXIT_ERROR
+
+
+def _add_pointers(commands: Any) -> None:
+    parser = _add_command(commands, "pointers", _pointers, "make the pointers again, or compare them to the documents")
+    parser.add_argument("action", choices=("rebuild", "verify"), help="verify changes nothing")
+
+
+def _pointers(arguments: argparse.Namespace) -> int:
+    from pipeline.printing_checks import format_pointer_counts, format_pointer_drifts
+    from store.pointers import rebuild_pointers, verify_pointers
+
+    documents = DataRoot(_roots(arguments).data).documents
+    if arguments.action == "rebuild":
+        _print(arguments, rebuild_pointers(documents)._asdict(), format_pointer_counts)
+        return EXIT_OK
+    drifts = [drift._asdict() for drift in verify_pointers(documents)]
+    _print(arguments, {"drifts": drifts}, format_pointer_drifts)
+    return EXIT_ERROR if drifts else EXIT_OK
+
+
+# Keeping
 
 
 def _add_reroll(commands: Any) -> None:
@@ -398,6 +582,130 @@ def _reroll(arguments: argparse.Namespace) -> int:
     from pipeline.rerolling import reroll
 
     _print(arguments, reroll(_open_workspace(arguments), arguments.id), printing.format_reroll)
+    return EXIT_OK
+
+
+def _add_export(commands: Any) -> None:
+    parser = _add_command(commands, "export", _export, "write documents, with all they came from, into one file")
+    parser.add_argument("names", nargs="+", metavar="COHORT|ID", help="a cohort, or the start of a doc_id")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="ends in .tar.zst, .tar.gz or .tar")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from pipeline.bundles import export_bundle
+
+    result = export_bundle(_roots(arguments), arguments.names, Path(arguments.output))
+    _print(arguments, result, history_printing.format_export)
+    return EXIT_ERROR if result["damaged"] else EXIT_OK
+
+
+def _add_import_bundle(commands: Any) -> None:
+    parser = _add_command(commands, "import-bundle", _import_bundle, "bring the documents of an exported file in")
+    parser.add_argument("file", metavar="FILE", help="what daybook export wrote")
+    parser.add_argument("--dry-run", action="store_true", help="check the file and say what would be brought in")
+
+
+def _import_bundle(arguments: argparse.Namespace) -> int:
+    from pipeline.bundles import import_bundle
+
+    result = import_bundle(DataRoot(_roots(arguments).data), Path(arguments.file), dry_run=arguments.dry_run)
+    _print(arguments, result, history_printing.format_import)
+    return EXIT_OK
+
+
+def _add_backfill(commands: Any) -> None:
+    from pipeline.backfill.sources import STAGE_CHOICES
+
+    parser = _add_command(commands, "backfill", _backfill, "bring the documents of an old store in")
+    parser.add_argument("folder", metavar="DIR", help="the old store's data folder; it is only read")
+    parser.add_argument("--stage", choices=STAGE_CHOICES, default="all", help="only documents of this stage")
+    parser.add_argument("--run-id", metavar="ID", help="names the run in the records; default backfill-YYYYMMDD")
+    parser.add_argument("--link", action="store_true", help="share disk space with the old files where possible")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be brought in, and write nothing")
+
+
+def _backfill(arguments: argparse.Namespace) -> int:
+    from pipeline.backfill import backfill_store
+
+    result = backfill_store(
+        Path(arguments.folder),
+        DataRoot(_roots(arguments).data),
+        stage=arguments.stage,
+        run_id=arguments.run_id,
+        link=arguments.link,
+        dry_run=arguments.dry_run,
+    )
+    _print(arguments, result, history_printing.format_backfill)
+    return EXIT_OK
+
+
+def _add_rm(commands: Any) -> None:
+    parser = _add_command(commands, "rm", _rm, "move a document into the trash, from where undo brings it back")
+    parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
+    parser.add_argument("--cascade", action="store_true", help="and everything that was made from it")
+
+
+def _rm(arguments: argparse.Namespace) -> int:
+    from pipeline.removals import remove_document
+
+    result = remove_document(DataRoot(_roots(arguments).data), arguments.id, cascade=arguments.cascade)
+    _print(arguments, result, history_printing.format_removal)
+    return EXIT_OK
+
+
+def _add_undo(commands: Any) -> None:
+    parser = _add_command(commands, "undo", _undo, "bring back what rm or gc moved into the trash")
+    parser.add_argument("entry", nargs="?", help="an entry of the trash; default: the latest")
+    parser.add_argument("--list", action="store_true", help="show what lies in the trash, and bring nothing back")
+
+
+def _undo(arguments: argparse.Namespace) -> int:
+    from pipeline.removals import list_removals, undo_removal
+
+    data = DataRoot(_roots(arguments).data)
+    if arguments.list:
+        _print(arguments, list_removals(data), history_printing.format_trash)
+        return EXIT_OK
+    result = undo_removal(data, arguments.entry)
+    _print(arguments, result, history_printing.format_restored)
+    return EXIT_ERROR if result["occupied"] else EXIT_OK
+
+
+def _add_gc(commands: Any) -> None:
+    parser = _add_command(commands, "gc", _gc, "show what nothing asks for any more; with --apply move it to the trash")
+    parser.add_argument("--apply", action="store_true", help="do it: without, nothing is changed")
+    parser.add_argument(
+        "--paid-answers", action="store_true", help="answers that were paid for too; without, they are only counted"
+    )
+    parser.add_argument(
+        "--older-than", type=_read_days, default=DEFAULT_GARBAGE_DAYS, metavar="DAYS", help="default 14"
+    )
+    parser.add_argument(
+        "--grace",
+        type=_read_days,
+        default=DEFAULT_GRACE_DAYS,
+        metavar="DAYS",
+        help="days in the trash after which a later gc --apply deletes for good; default 30",
+    )
+
+
+def _read_days(text: str) -> timedelta:
+    if not text.isdecimal() or int(text) > HIGHEST_DAYS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days. Expected a whole number to {HIGHEST_DAYS}.")
+    return timedelta(days=int(text))
+
+
+def _gc(arguments: argparse.Namespace) -> int:
+    from pipeline.garbage import collect_garbage
+
+    result = collect_garbage(
+        _roots(arguments),
+        apply=arguments.apply,
+        paid_answers=arguments.paid_answers,
+        age=arguments.older_than,
+        grace=arguments.grace,
+    )
+    _print(arguments, result, history_printing.format_garbage)
     return EXIT_OK
 
 

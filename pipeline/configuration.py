@@ -30,14 +30,17 @@ class Configuration:
         return self.cohorts[name]
 
 
-def load_configuration(config_root: Path) -> Configuration:
-    """Return the configuration. Raises ConfigInvalid with every mistake in every file."""
+def load_configuration(config_root: Path, *, data_root: Path | None = None) -> Configuration:
+    """Return the configuration. Raises ConfigInvalid with every mistake in every file.
+
+    `data_root` is where no key may lie either.
+    """
     problems: list[Problem] = []
     if not config_root.is_dir():
         raise ConfigInvalid([Problem(str(config_root), None, "there is no such folder. Expected the config folder.")])
     concepts = load_concepts(config_root, problems)
     templates = load_templates(config_root, problems)
-    models = load_models(config_root, problems)
+    models = load_models(config_root, problems, data_root=data_root)
     cohorts = load_cohorts(config_root, Catalog(concepts, templates, models), problems)
     if problems:
         raise ConfigInvalid(sorted(set(problems), key=_place_of))

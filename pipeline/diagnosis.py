@@ -14,6 +14,8 @@ from pipeline.making import (
     Parent,
     build_call,
     classify_attempt,
+    describe_batch,
+    find_batch,
     find_telling,
     parse_answer,
     parse_text,
@@ -83,6 +85,8 @@ def _diagnose_copy(plan: DocumentPlan, parent: Parent | None) -> Diagnosis:
 
 def _diagnose_attempts(plan: DocumentPlan, attempts: list[Attempt]) -> Diagnosis:
     attempt = find_telling(attempts)
+    if (attempt is None or attempt.status != Status.OK) and (batch := find_batch(attempts)):
+        return Diagnosis(Status.SKIPPED, describe_batch(batch))
     if attempt is None:
         return Diagnosis(None, "")
     run_id = str((attempt.outcome or {}).get("run_id", ""))

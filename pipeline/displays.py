@@ -13,6 +13,9 @@ from pipeline.planning import DocumentPlan
 from pipeline.printing import format_duration, format_usd, make_visible
 from pipeline.tasks import Made
 
+LINES_IN_FULL = 500  # documents to make of which each still has a line
+SECONDS_BETWEEN_LINES = 5.0
+
 Key = tuple[str, str]  # stage and doc_id
 
 
@@ -112,13 +115,14 @@ class Tally:
 
 
 class PlainDisplay:
-    """One line a document."""
+    """A line for each document; of more than LINES_IN_FULL, one for each that failed and one every few seconds."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def start(self, cohort: str, missing: list[DocumentPlan], present_count: int, meter: Meter) -> None:
         self._tally = Tally(missing, meter)
+        self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
         self._print(f"{cohort}: {len(missing)} documents to make, {present_count} are there.")
 
     def begin(self, plan: DocumentPlan) -> None:
@@ -126,7 +130,11 @@ class PlainDisplay:
 
     def made(self, plan: DocumentPlan, made: Made) -> None:
         self._tally.add(plan, made)
-        self._print_document(plan, "ok")
+        if self._tally.total <= LINES_IN_FULL:
+            self._print_document(plan, "ok")
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+            self._print(f"[{self._tally.done}/{self._tally.total}] {self._tally.describe()}")
 
     def failed(self, plan: DocumentPlan, reason: str) -> None:
         self._tally.add_failure(plan)

@@ -75,7 +75,7 @@ def generate(
     Raises GatewayError with the reason bad_params, bad_request or context_overflow before anything is generated.
     """
     request = _build_request(model_name, messages, params)
-    model = _load_model(LoadedKey(find_weights(model_name), context_tokens, _count_threads(threads), slots))
+    model = _load_model(LoadedKey(find_weights(model_name), context_tokens, count_threads(threads), slots))
     prompt_tokens = model.count_tokens(messages)
     _check_fit(model_name, prompt_tokens, params["max_tokens"], asked=context_tokens, given=model.context_tokens)
     completion = model.complete(request)
@@ -91,7 +91,7 @@ def count_prompt_tokens(
     slots: int = 1,
 ) -> int:
     """Return how many tokens the messages are for the model, its chat template included."""
-    key = LoadedKey(find_weights(model_name), context_tokens, _count_threads(threads), slots)
+    key = LoadedKey(find_weights(model_name), context_tokens, count_threads(threads), slots)
     return _load_model(key).count_tokens(messages)
 
 
@@ -126,7 +126,7 @@ def _describe_missing_weights(model_name: str, path: Path) -> str:
     return f"No weights for {model_name!r}: there is no file {path}. {there} Correct the model's path."
 
 
-def _count_threads(threads: int) -> int:
+def count_threads(threads: int) -> int:
     """Return how many threads write: half of the cores if the settings leave it open.
 
     They wait for each other at every step, so one that shares its core holds up all the others.
@@ -212,7 +212,7 @@ class LoadedModel:
         self._folder = _make_socket_folder()
         self._socket_path = self._folder / "llama.sock"
         try:
-            self.server = _start_server(key, self._socket_path)
+            self.server = start_server(key, self._socket_path)
             self.context_tokens = self._read_context_tokens()
         except BaseException:
             self.remove_socket()
@@ -290,7 +290,8 @@ def _make_socket_folder() -> Path:
     return folder
 
 
-def _start_server(key: LoadedKey, socket_path: Path) -> Any:
+def start_server(key: LoadedKey, socket_path: Path) -> Any:
+    """Return llama.cpp's server with a model loaded. Raises GatewayError bad_request."""
     # Threads that wait for each other sleep instead of spinning. On two cores, 20 tokens took 0.3 s with spinning
     # threads on an idle machine, but 110 s beside one busy process; with sleeping ones 0.7 and 0.9 s. One thread
     # waits for nobody: 0.5 s. Read once, when the library is loaded; set in the environment, another value stands.

@@ -5,10 +5,13 @@ PipelineError
 ├── UnknownName          a command or task names a cohort, document or parser that does not exist
 ├── PlanStale            a task table names a document that the present config no longer gives
 ├── TaskTableInvalid     a task table cannot be read
+├── EditedTablesInvalid  task tables that a person edited have mistakes, all listed with file and line
 ├── ParseError           a reply came, but had not the expected form
 ├── DocumentFailed       a document could not be made; carries its status and reason
+│   └── PlaceLeft        because its model's provider refuses this run: a wrong key, an account without money
 ├── GatewayError         a model gave no usable answer
 ├── BudgetReached        the next call might exceed what its cohort may cost
+├── BundleInvalid        a file is no bundle, or not as its manifest says; nothing of it was brought in
 └── InputInvalid         a value on the command line or in a file to adopt is not usable
 """
 
@@ -49,7 +52,8 @@ class GatewayError(PipelineError):
     """A model gave no usable answer.
 
     `reason` is a short fixed code: rate_limit, budget, transport, auth, bad_request, bad_params,
-    context_overflow, refused, bad_body, cut_body, provider, tool_calls, unknown_finish, no_choices, empty.
+    context_overflow, refused, bad_body, cut_body, provider, tool_calls, unknown_finish, no_choices, empty,
+    no_connection, key_in_prompt.
     docs/statuses.md explains them. `detail` is a sentence for people.
     """
 
@@ -82,6 +86,14 @@ class InputInvalid(PipelineError):
     """A value from a command line or a file is not usable; the message says what was expected."""
 
 
+class BundleInvalid(PipelineError):
+    """A file is no bundle, or not as its manifest says."""
+
+    def __init__(self, path: object, *, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path} is no usable bundle: {problem}. Nothing of it was brought in; get it anew.")
+
+
 class ConfigInvalid(PipelineError):
     """One or more mistakes in config/: all of them, each with file and line."""
 
@@ -110,9 +122,28 @@ class TaskTableInvalid(PipelineError):
         super().__init__(f"Task table {path}: {problem}")
 
 
+class EditedTablesInvalid(PipelineError):
+    """Task tables that a person edited have one or more mistakes: all of them, each with file and line."""
+
+    def __init__(self, cohort: str, problems: list[Problem]) -> None:
+        self.cohort, self.problems = cohort, problems
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        head = f"The task tables of cohort {cohort!r} were edited and have {count}:"
+        end = f"Correct them, or write them anew from the config: daybook plan {cohort} --from-config."
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in problems), end]))
+
+
 class DocumentFailed(PipelineError):
     """A document could not be made. The attempt, if one was made, is kept in the call ledger."""
 
     def __init__(self, stage: str, doc_id: str, task_id: str, *, status: str, reason: str) -> None:
         self.stage, self.doc_id, self.task_id, self.status, self.reason = stage, doc_id, task_id, status, reason
         super().__init__(f"{stage} {doc_id} ({task_id}): {status}: {reason}")
+
+
+class PlaceLeft(DocumentFailed):
+    """A document's call was not sent: its provider has refused the last ones, because of the key or of the account."""
+
+    def __init__(self, stage: str, doc_id: str, task_id: str, *, status: str, place: str, why: str) -> None:
+        self.place, self.why = place, why
+        super().__init__(stage, doc_id, task_id, status=status, reason=f"{why} {place} is not asked again in this run.")

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any, NamedTuple
 
-from pipeline.making import build_call, read_parent, render
+from pipeline.making import build_call, find_batch, read_parent, render
 from pipeline.planning import DocumentPlan
 from pipeline.prices import find_price
 from pipeline.prompts import RenderFailed
-from pipeline.stages import Mode
+from pipeline.stages import Mode, Status
 from pipeline.workspace import Workspace
 from store.calls import call_id_of
 from store.errors import StoreError
@@ -74,7 +74,7 @@ class Estimate:
 
 
 def estimate_stages(workspace: Workspace, missing: Iterable[DocumentPlan]) -> dict[str, Estimate]:
-    """Return {stage: what the missing documents of the stage take}. A call that is answered already takes nothing."""
+    """Return {stage: what the missing documents of the stage take}; calls answered, or in a batch, take nothing."""
     estimator = _Estimator(workspace)
     estimates: dict[str, Estimate] = {}
     for plan in missing:
@@ -111,13 +111,14 @@ class _Estimator:
         return Estimate(1, prompt_tokens, answer_tokens, usd)
 
     def _estimate_prompt(self, plan: DocumentPlan) -> Range | None:
-        """Return the tokens of a document's prompt; None if its call is answered, or counted with another document."""
+        """Return the tokens of a document's prompt; None if its call is answered, in a batch, or counted already."""
         try:
             prompt = render(plan, read_parent(self._workspace.data, plan))
         except (StoreError, RenderFailed):
             return self._guess_prompt(plan)
         call_id = call_id_of(build_call(plan, prompt).as_identity())
-        if call_id in self._counted or self._workspace.data.calls.find_answer(call_id):
+        attempts = self._workspace.data.calls.list_attempts(call_id)
+        if call_id in self._counted or find_batch(attempts) or any(found.status == Status.OK for found in attempts):
             return None
         self._counted.add(call_id)
         tokens = len(prompt.encode()) / self._history.bytes_per_token(plan)

@@ -14,12 +14,14 @@ import contextlib
 import importlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pipeline.answers import (
     Answer,
     Call,
     Transport,
+    WrittenRequest,
     decide_status,
     decode_body,
     failed_answer,
@@ -28,7 +30,21 @@ from pipeline.answers import (
 )
 from pipeline.errors import GatewayError
 
-__all__ = ["Answer", "Call", "Transport", "ask", "decide_status", "interpret", "is_echo", "prepare", "read_again"]
+__all__ = [
+    "Answer",
+    "Call",
+    "Transport",
+    "WrittenRequest",
+    "ask",
+    "check_batches",
+    "decide_status",
+    "interpret",
+    "is_echo",
+    "prepare",
+    "read_again",
+    "read_answer",
+    "write_request",
+]
 
 ECHO_PREFIX = "echo/"
 
@@ -59,6 +75,28 @@ def read_again(call: Call, response: bytes) -> Answer | None:
     from pipeline import litellm_client
 
     return litellm_client.translate(call, response)
+
+
+def check_batches(model: str) -> None:
+    """Raise GatewayError if litellm knows no batches of the model's provider, or none that go through our client."""
+    _import_litellm_client(model).check_batches(model)
+
+
+def write_request(call: Call, transport: Transport) -> WrittenRequest:
+    """Return the request that would be sent, to be sent in a batch. Raises GatewayError."""
+    _check_encodable(call)
+    written: WrittenRequest = _import_litellm_client(call.model).write_request(call, transport)
+    return written
+
+
+def read_answer(call: Call, transport: Transport, *, http_status: int, body: bytes) -> Answer:
+    """Return what a response says that did not come by `ask`, as `ask` would."""
+    if http_status == 200 and (answer := interpret(body)) is not None:
+        return replace(answer, http_status=http_status)
+    answered: Answer = _import_litellm_client(call.model).read_answer(
+        call, transport, http_status=http_status, body=body
+    )
+    return answered
 
 
 def is_echo(model: str) -> bool:
@@ -103,9 +141,14 @@ def encode_echo(call: Call) -> bytes:
 
 
 def _ask_litellm(call: Call, transport: Transport, keep: Callable[[bytes], None]) -> Answer:
+    answer: Answer = _import_litellm_client(call.model).complete(call, transport, keep=keep)
+    return answer
+
+
+def _import_litellm_client(model: str) -> Any:
     try:
         from pipeline import litellm_client  # four seconds of CPU, which echo and every offline command go without
     except ImportError as error:
-        detail = f"{call.model} is asked through litellm, which cannot be imported: {error}. Install litellm."
+        detail = f"{model} is asked through litellm, which cannot be imported: {error}. Install litellm."
         raise GatewayError("bad_request", detail) from error
-    return litellm_client.complete(call, transport, keep=keep)
+    return litellm_client

@@ -58,8 +58,7 @@ def parse_json_score(reply: str, scale: Scale) -> Score:
     if not reply.strip():
         raise ParseError("empty", 'The reply is empty. A JSON object with a number "score" was expected.')
     whole = reply.strip()
-    text = whole if whole.startswith("{") and whole.endswith("}") else drop_thinking(reply)
-    objects = list(_find_objects(text))
+    objects = list(_find_objects(_choose_text(reply)))
     if not objects:
         raise ParseError(
             "invalid_json", f'No JSON object with a number "score" in the reply; it begins {shorten(whole)!r}.'
@@ -70,6 +69,21 @@ def parse_json_score(reply: str, scale: Scale) -> Score:
         raise ParseError("missing_score_field", f'The JSON object has no "score". Its keys: {known}.')
     found, quote = scored[-1]
     return Score(_read_number(found, scale), scale, "json_object", shorten(" ".join(quote.split())))
+
+
+def find_last_object(reply: str) -> dict[str, Any]:
+    """Return the last whole JSON object in a reply. Raises ParseError: empty, invalid_json."""
+    if not reply.strip():
+        raise ParseError("empty", "The reply is empty. A JSON object was expected.")
+    objects = [found for found, _ in _find_objects(_choose_text(reply))]
+    if not objects:
+        raise ParseError("invalid_json", f"No JSON object in the reply; it begins {shorten(reply.strip())!r}.")
+    return objects[-1]
+
+
+def _choose_text(reply: str) -> str:
+    whole = reply.strip()
+    return whole if whole.startswith("{") and whole.endswith("}") else drop_thinking(reply)
 
 
 def _find_objects(text: str) -> Iterator[tuple[_Object, str]]:

@@ -22,7 +22,6 @@ Importing this module costs about four seconds of CPU and opens no connection.
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import sys
@@ -34,12 +33,15 @@ from typing import Any, Literal
 
 from pipeline import embedded, wire
 from pipeline.answers import (
+    AS_ASKED,
     Answer,
     Call,
     Transport,
+    WrittenRequest,
     decide_status,
     decode_body,
     failed_answer,
+    find_message,
     find_native_finish,
     interpret,
     make_answer,
@@ -48,7 +50,7 @@ from pipeline.answers import (
     response_format_of,
 )
 from pipeline.errors import GatewayError
-from pipeline.keys import drop_key, drop_key_from_text, find_key
+from pipeline.keys import KeyDropper, KeySource, drop_key_from_text, drop_keys, read_key
 from pipeline.wire import Exchange
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else prices are fetched at import, and again in mid-run
@@ -62,7 +64,7 @@ import litellm
 import openai
 from litellm.llms.custom_httpx.http_handler import HTTPHandler
 from litellm.llms.custom_llm import CustomLLM
-from litellm.types.utils import all_litellm_params
+from litellm.types.utils import OPENAI_COMPATIBLE_BATCH_AND_FILES_PROVIDERS, all_litellm_params
 
 OPENAI_BASE = "https://api.openai.com/v1"  # said outright, or it would be taken from the environment
 NO_KEY = "no-key"  # sent where no key is configured, or litellm would look for one in the environment
@@ -78,8 +80,8 @@ RENAMED_PARAMS = frozenset({"response_schema"})
 # Parameters of litellm itself that are not in its own list, or that would make of one answer several or a stream.
 NOT_SENT = frozenset({"model", "messages", "n", "stream", "stream_options", "timeout", "base_url", "extra_headers"})
 
+BATCHED_PATH = "/chat/completions"
 LONGEST_MESSAGE = 400  # characters of a provider's error message that a detail repeats
-AS_ASKED = "as asked"  # in the record of the body sent, for messages that litellm left as they were
 SENT_HEADERS = ("content-type", "anthropic-version", "anthropic-beta")  # an allow-list: others hold keys
 KEPT_HEADERS = (
     "retry-after",
@@ -96,7 +98,9 @@ ADVICE_BY_REASON = {
     "rate_limit": "Run again later, or ask fewer at a time.",
     "budget": "The account has no money or quota left. Nothing more should be asked of it.",
     "transport": "Whether the request was answered and paid is not known. Run again later.",
-    "auth": "Check the key in the variable that api_key_env names.",
+    "no_connection": "Nothing was sent. Run again later, or check the address.",
+    "auth": "Check the key that api_key_env or api_key_file names.",
+    "key_in_prompt": "Nothing was sent. Remove the key from the prompt.",
     "bad_request": "Check the model's name and parameters in its settings.",
     "bad_params": "Remove the parameter from the model's settings.",
     "context_overflow": "Shorten the prompt or lower max_tokens.",
@@ -120,7 +124,8 @@ def _silence_litellm() -> None:
     litellm.num_retries = None
     litellm.drop_params = False
     litellm.modify_params = False
-    logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # its errors repeat bodies, and those repeat keys
+    for name in ("LiteLLM", "openai"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they write requests and bodies, and those hold keys
 
 
 def complete(call: Call, transport: Transport, *, keep: Callable[[bytes], None]) -> Answer:
@@ -195,20 +200,57 @@ def _complete_embedded(call: Call, transport: Transport, keep: Callable[[bytes],
 
 
 def _complete_remote(call: Call, transport: Transport, keep: Callable[[bytes], None]) -> Answer:
-    key = _read_key(call, transport)
+    key = read_key(KeySource.of(transport))
     request = build_request(call, transport, key=key)
     sent = _describe_sent(call, request, key)
+    dropper = KeyDropper(key)
     exchange = wire.send(
         request,
         keep=keep,
         connect_seconds=transport.connect_seconds,
         timeout_seconds=transport.timeout_seconds,
-        clean=lambda body: drop_key(body, key),
+        cleaner=dropper,
     )
-    answer = _read_answer(call, transport, exchange, key)
+    # A body that came compressed could not be cleaned, so what was read of it is.
+    answer = _read_answer(call, transport, exchange, key).change_texts(lambda text: drop_key_from_text(text, key))
+    is_sent = exchange.failure is None or exchange.failure.kind != "unreached"
     return replace(
-        answer, http_status=exchange.http_status, sent=sent, response_headers=_choose_headers(exchange.headers)
+        answer,
+        http_status=exchange.http_status,
+        sent=sent if is_sent else None,
+        response_headers=drop_keys(_choose_headers(exchange.headers), [key] if key else []),
+        dropped_keys=dropper.count,
     )
+
+
+def check_batches(model: str) -> None:
+    """Raise GatewayError if calls of the model cannot be submitted as a batch.
+
+    litellm submits batches of some providers with clients of its own, and those of Anthropic not at all.
+    """
+    provider = _provider_of(model)
+    if provider not in OPENAI_COMPATIBLE_BATCH_AND_FILES_PROVIDERS:
+        known = ", ".join(sorted(OPENAI_COMPATIBLE_BATCH_AND_FILES_PROVIDERS))
+        detail = f"Calls of {model} cannot be submitted as a batch. Providers whose batches are known: {known}."
+        raise GatewayError("bad_request", detail)
+
+
+def write_request(call: Call, transport: Transport) -> WrittenRequest:
+    """Return the request of a call, to be sent in a batch. Raises GatewayError."""
+    check_batches(call.model)
+    request = build_request(call, transport, key=read_key(KeySource.of(transport)))
+    address, _, _ = str(request.url).partition(BATCHED_PATH)
+    body = read_json_object(request.content)
+    if body is None or request.url.path != httpx.URL(address).path.rstrip("/") + BATCHED_PATH:
+        detail = f"{call.model} is asked at {request.url.path}; in a batch only requests to {BATCHED_PATH} can be sent."
+        raise GatewayError("bad_request", detail)
+    return WrittenRequest(address, body)
+
+
+def read_answer(call: Call, transport: Transport, *, http_status: int, body: bytes) -> Answer:
+    """Return what a response that came in a batch says, also if it is one of an error."""
+    exchange = Exchange(http_status=http_status, body=bytearray(body))
+    return replace(_read_answer(call, transport, exchange, read_key(KeySource.of(transport))), http_status=http_status)
 
 
 def translate(call: Call, response: bytes) -> Answer | None:
@@ -228,15 +270,6 @@ def translate(call: Call, response: bytes) -> Answer | None:
     if isinstance(outcome, Exception):
         return None
     return _answer_of(outcome, body)
-
-
-def _read_key(call: Call, transport: Transport) -> str | None:
-    if transport.api_key_env is None:
-        return None
-    if (key := find_key(transport.api_key_env)) is None:
-        detail = f"{call.model} needs a key in the environment variable {transport.api_key_env}, which is not set."
-        raise GatewayError("auth", detail)
-    return key
 
 
 # The request
@@ -297,7 +330,7 @@ def _describe_sent(call: Call, request: httpx.Request, key: str | None) -> dict[
         body["messages"] = AS_ASKED
     headers = {name: request.headers[name] for name in SENT_HEADERS if name in request.headers}
     sent = {"method": request.method, "address": str(address), "headers": headers, "body": body}
-    clean: dict[str, Any] = json.loads(drop_key_from_text(json.dumps(sent, ensure_ascii=False), key))
+    clean: dict[str, Any] = drop_keys(sent, [key] if key else [])
     return clean
 
 
@@ -461,7 +494,7 @@ def _read_answer(call: Call, transport: Transport, exchange: Exchange, key: str 
         return _fail(call, exchange, key, names=[exchange.failure.kind], message=exchange.failure.message)
     assert exchange.http_status is not None
     outcome = _play_back(call, transport, key, status=exchange.http_status, body=body)
-    message = _find_message(body) or _begin(body) or "an empty body"
+    message = find_message(body) or _begin(body) or "an empty body"
     if isinstance(outcome, Exception):
         is_error_object = bool((read_json_object(body) or {}).get("error"))
         names = ["error_object"] if is_error_object and exchange.http_status == 200 else _names_of(outcome)
@@ -502,15 +535,6 @@ def _fail(call: Call, exchange: Exchange, key: str | None, *, names: list[str], 
 
 def _begin(body: bytes) -> str:
     return body[: 4 * LONGEST_MESSAGE].decode(errors="replace").strip()
-
-
-def _find_message(body: bytes) -> str | None:
-    """Return the message of an error body: {"error": {"message": …}}, {"error": …} or {"message": …}."""
-    found = read_json_object(body) or {}
-    error = found.get("error", found)
-    message = error.get("message") if isinstance(error, Mapping) else error
-    extra = f" ({error['code']})" if isinstance(error, Mapping) and isinstance(error.get("code"), str) else ""
-    return message + extra if isinstance(message, str) and message else None
 
 
 sys.addaudithook(_refuse_connections)

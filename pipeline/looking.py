@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
+from pipeline.build_result import REPORT_PAGE
 from pipeline.diagnosis import diagnose
 from pipeline.errors import InputInvalid, UnknownName
 from pipeline.estimates import Estimate, add_up, estimate_stages
 from pipeline.making import build_call, read_parent, render
 from pipeline.planning import DocumentPlan, RowOutcome
 from pipeline.prompts import RenderFailed
-from pipeline.report_document import REPORT_PAGE, identify_report
+from pipeline.report_document import identify_report
 from pipeline.stages import MADE_STAGES, Stage, Status
 from pipeline.task_tables import read_task_table, table_path
 from pipeline.workspace import MISSING, Workspace, count_statuses
@@ -49,7 +50,9 @@ def describe_plan(workspace: Workspace, cohort: str) -> Json:
             **estimates.get(str(stage), Estimate()).as_json(),
         }
     total = add_up(estimates.values()).as_json()
-    return {"cohort": cohort, "stages": stages, "total": total, "report": workspace.report_id(cohort)}
+    edited = [str(stage) for stage in plan.rows if stage in plan.edited]
+    report_id = workspace.report_id(cohort)
+    return {"cohort": cohort, "stages": stages, "total": total, "report": report_id, "edited": edited}
 
 
 # Status

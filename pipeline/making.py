@@ -22,30 +22,35 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline import gateway
-from pipeline.admissions import Admission
-from pipeline.errors import DocumentFailed, InputInvalid, ParseError
+from pipeline.admissions import Admission, describe_purpose
+from pipeline.answers import failed_answer
+from pipeline.errors import DocumentFailed, GatewayError, InputInvalid, ParseError, PlaceLeft
 from pipeline.gateway import Answer, Call, Transport
+from pipeline.keys import KeySource, drop_keys, holds_key, read_keys
 from pipeline.parsers import Parsed, parse_reply
 from pipeline.planning import DocumentPlan
 from pipeline.prices import Price
 from pipeline.prompts import RenderFailed, render_prompt
-from pipeline.retries import DOWN_REASONS, Again, Breaker, Breakers, Tries, classify, read_retry_after
+from pipeline.response_schemas import check_reply
+from pipeline.retries import DOWN_REASONS, Again, Breaker, Breakers, Refusals, Tries, classify, read_retry_after
 from pipeline.spending import describe_cost
 from pipeline.stages import Mode, Stage, Status
 from store.calls import Attempt, call_id_of
 from store.data_root import DataRoot
 from store.documents import Document
-from store.errors import DocumentMissing
+from store.errors import CallInvalid, DocumentMissing
 
 HALF_A_SURROGATE_PAIR = re.compile("[\ud800-\udfff]")  # Python joins whole pairs, so each one found is half
 PROMPT_FILE, RAW_FILE, PARSED_FILE = "prompt.txt", "raw.txt", "parsed.txt"
 
 Ask = Callable[..., Answer]
+Defer = Callable[[DocumentPlan, Call], bool]  # whether it takes the call
 
 
 RETRIED_STATUSES = (Status.GEN_ERROR, Status.TRUNCATED)
@@ -71,8 +76,10 @@ def new_run_id() -> str:
 class Maker:
     """What making needs besides a plan: the store, the way to the models, and who is running.
 
+    `list_key_sources` gives where the keys are that no prompt may hold: those of all models, whichever is asked.
     `retry` holds the statuses whose calls are asked again although they are final. `stopping` is set when the run is
-    to end: an answer that is under way is still taken, and no further request is sent.
+    to end: an answer that is under way is still taken, and no further request is sent. `defer` takes calls that are to
+    be asked in a batch. A call that is in a batch already is not asked, unless the maker `ignores_batches`.
     """
 
     data: DataRoot
@@ -81,7 +88,11 @@ class Maker:
     admission: Admission = field(default_factory=Admission)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     breakers: Breakers = field(default_factory=Breakers)
+    refusals: Refusals = field(default_factory=Refusals)
+    list_key_sources: Callable[[], Collection[KeySource]] = tuple
     retry: frozenset[Status] = frozenset()
+    defer: Defer | None = None
+    ignores_batches: bool = False
     stopping: threading.Event = field(default_factory=threading.Event)  # set: nothing more is sent
 
 
@@ -104,6 +115,13 @@ class Reading(NamedTuple):
     parsed: Parsed
 
 
+class Content(NamedTuple):
+    """What of a document follows from its plan, its parent and its answer; `fields` are of metadata.json."""
+
+    files: dict[str, bytes]
+    fields: dict[str, Any]
+
+
 # Making
 
 
@@ -123,17 +141,29 @@ def make_document(maker: Maker, plan: DocumentPlan, *, cohort: str) -> Document:
         return _copy_parent(maker, plan, parent, cohort=cohort)
     prompt = _render(plan, parent)
     attempt = obtain_answer(maker, plan, prompt, cohort=cohort)
+    content = compose_answered(plan, prompt, attempt)
+    _keep_template_texts(maker.data, plan)
+    metadata = {**_describe_plan(maker, plan, parent, cohort=cohort), **content.fields}
+    return documents.commit(plan.stage, plan.doc_id, content.files, metadata)
+
+
+def compose_answered(plan: DocumentPlan, prompt: str, attempt: Attempt) -> Content:
+    """Return what an answer makes of a plan. Pure. Raises DocumentFailed if it cannot be parsed."""
     reading = parse_answer(plan, attempt)
     files = {PROMPT_FILE: prompt.encode(), RAW_FILE: reading.raw, PARSED_FILE: reading.parsed.text.encode()}
-    _keep_template_texts(maker.data, plan)
-    metadata = {
-        **_describe_plan(maker, plan, parent, cohort=cohort),
-        **_describe_answer(plan, attempt),
-        **_describeparse_text(reading.parsed),
-        "raw_bytes": len(reading.raw),
-        "parsed_bytes": len(files[PARSED_FILE]),
-    }
-    return documents.commit(plan.stage, plan.doc_id, files, metadata)
+    sizes = {"raw_bytes": len(reading.raw), "parsed_bytes": len(files[PARSED_FILE])}
+    return Content(files, {**_describe_answer(plan, attempt), **_describeparse_text(reading.parsed), **sizes})
+
+
+def compose_copy(plan: DocumentPlan, parent: Parent) -> Content:
+    """Return what a plan in mode copy makes of its parent. Pure. Raises DocumentFailed if it cannot be parsed."""
+    try:
+        parsed = parse_text(plan, parent.document.read_text(parent.file))
+    except ParseError as error:
+        raise _failure(plan, Status.PARSE_ERROR, str(error)) from error
+    files = {PARSED_FILE: parsed.text.encode()}
+    sizes = {"raw_bytes": None, "parsed_bytes": len(files[PARSED_FILE])}
+    return Content(files, {**_describe_answer(plan, None), **_describeparse_text(parsed), **sizes})
 
 
 def read_parent(data: DataRoot, plan: DocumentPlan) -> Parent | None:
@@ -157,19 +187,9 @@ def _read_source(data: DataRoot, doc_id: str) -> Document:
 
 def _copy_parent(maker: Maker, plan: DocumentPlan, parent: Parent | None, *, cohort: str) -> Document:
     assert parent is not None, "config refuses mode copy where there is no parent"
-    try:
-        parsed = parse_text(plan, parent.document.read_text(parent.file))
-    except ParseError as error:
-        raise _failure(plan, Status.PARSE_ERROR, str(error)) from error
-    files = {PARSED_FILE: parsed.text.encode()}
-    metadata = {
-        **_describe_plan(maker, plan, parent, cohort=cohort),
-        **_describe_answer(plan, None),
-        **_describeparse_text(parsed),
-        "raw_bytes": None,
-        "parsed_bytes": len(files[PARSED_FILE]),
-    }
-    return maker.data.documents.commit(plan.stage, plan.doc_id, files, metadata)
+    content = compose_copy(plan, parent)
+    metadata = {**_describe_plan(maker, plan, parent, cohort=cohort), **content.fields}
+    return maker.data.documents.commit(plan.stage, plan.doc_id, content.files, metadata)
 
 
 def _render(plan: DocumentPlan, parent: Parent | None) -> str:
@@ -228,12 +248,42 @@ def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str, *, cohort: str)
     if attempt is None:
         with maker.data.calls.hold(call_id):  # an attempt without an outcome is nobody's now: its process died
             attempts = salvage_attempts(maker, call, call_id)
-            attempt = find_settled(attempts, maker.retry, run_id=maker.run_id) or _ask_model(
-                maker, plan, call, call_id, cohort=cohort
-            )
+            attempt = find_settled(attempts, maker.retry, run_id=maker.run_id)
+            if attempt is None:
+                _leave_to_batches(maker, plan, call, attempts)
+                attempt = _ask_model(maker, plan, call, call_id, cohort=cohort)
     if attempt.status != Status.OK:
         raise _failure(plan, Status(str(attempt.status)), reason_of(attempt))
     return attempt
+
+
+def _leave_to_batches(maker: Maker, plan: DocumentPlan, call: Call, attempts: Sequence[Attempt]) -> None:
+    """Raise DocumentFailed if the call is in a batch, or is to be asked in one."""
+    batch = find_batch(attempts)
+    if batch is not None and not maker.ignores_batches:
+        raise _failure(plan, Status.SKIPPED, describe_batch(batch))
+    if holds_key(call.as_inputs(), _list_keys(maker, plan)):
+        return  # asked at once, it is refused before it is sent
+    if maker.defer is not None and maker.defer(plan, call):
+        raise _failure(plan, Status.SKIPPED, "batch: its call goes into a batch.")
+
+
+def find_batch(attempts: Sequence[Attempt]) -> str | None:
+    """Return the batch in which a call is under way; None if it is in none."""
+    for attempt in attempts:
+        if attempt.outcome is None:
+            with suppress(CallInvalid):  # its process died before it could send anything
+                if batch := attempt.read_request().get("batch"):
+                    return str(batch)
+    return None
+
+
+def describe_batch(batch: str) -> str:
+    """Return why a call is not asked that is in a batch."""
+    return (
+        f"batch: its call is under way in batch {batch}. `daybook build COHORT --batch` collects what has come; "
+        "--ignore-batches asks at once, and it may be paid for twice."
+    )
 
 
 def find_settled(attempts: Sequence[Attempt], retry: Collection[Status], *, run_id: str) -> Attempt | None:
@@ -274,42 +324,51 @@ def salvage_attempts(maker: Maker, call: Call, call_id: str) -> list[Attempt]:
     """Return a call's attempts; one whose process died after the answer had come gets its outcome now."""
     attempts = []
     for attempt in maker.data.calls.list_attempts(call_id):
-        answer = _read_unfinished(call, attempt)
+        answer = _read_unfinished(maker, call, attempt)
         if answer is not None:
             price = Price.from_record(attempt.read_request().get("price"))
-            outcome = _describe_outcome(maker, answer, cost=describe_cost(answer, price), seconds=None)
+            outcome = describe_outcome(maker, answer, cost=describe_cost(answer, price), seconds=None)
             attempt = maker.data.calls.close_attempt(attempt, outcome)
         attempts.append(attempt)
     return attempts
 
 
-def _read_unfinished(call: Call, attempt: Attempt) -> Answer | None:
+def _read_unfinished(maker: Maker, call: Call, attempt: Attempt) -> Answer | None:
     if attempt.outcome is not None:
         return None
     response = attempt.read_response()
-    return None if response is None else gateway.read_again(call, response)
+    answer = None if response is None else gateway.read_again(call, response)
+    if answer is None:
+        return None
+    keys = read_keys(maker.list_key_sources())
+    return answer.change_texts(lambda text: str(drop_keys(text, keys)))
 
 
 def _ask_model(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, *, cohort: str) -> Attempt:
     """Ask until there is an answer, a failure that does not pass, or no try or time left; return the last attempt.
 
-    Raises DocumentFailed if the call was not asked at all: the provider is down, or the run is to end.
+    Raises DocumentFailed if the call was not asked at all: the provider is down or refuses this run (PlaceLeft), or
+    the run is to end.
     """
     transport: Transport = plan.model.transport if plan.model else Transport()
-    tries, breaker = Tries(transport), maker.breakers.of(_place_of(call, transport))
+    place = _place_of(call, transport)
+    if (why := maker.refusals.find_why(place)) is not None:
+        raise PlaceLeft(plan.stage, plan.doc_id, plan.task_id, status=Status.GEN_ERROR, place=place, why=why)
+    tries, breaker = Tries(transport), maker.breakers.of(place)
     attempt = None
     while breaker.enter(tries.ends_at):
         if maker.stopping.is_set():
             breaker.leave(is_down=None)
             break
         attempt = _try_once(maker, plan, call, call_id, breaker, cohort=cohort)
+        maker.refusals.note(place, (attempt.outcome or {}).get("reason"), reason_of(attempt))
         seconds = tries.find_wait(classify_attempt(attempt), _find_retry_after(maker, attempt))
         if seconds is None:
             return attempt
         maker.stopping.wait(seconds)
     if attempt is None:
         why = "the run was to end" if maker.stopping.is_set() else "it is down"
-        detail = f"{_place_of(call, transport)} was not asked, because {why}. Run again later."
+        detail = f"{place} was not asked, because {why}. Run again later."
         raise _failure(plan, Status.GEN_ERROR, f"transport: {detail}")
     return attempt
 
@@ -337,21 +396,45 @@ def _try_once(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, breake
 def _make_attempt(maker: Maker, plan: DocumentPlan, call: Call, call_id: str, *, cohort: str) -> Attempt:
     """Ask once, keeping the request before and every byte of the answer as it comes."""
     transport: Transport = plan.model.transport if plan.model else Transport()
+    keys = _list_keys(maker, plan)
+    if holds_key(call.as_inputs(), keys):
+        return _refuse_to_send(maker, plan, call, call_id, keys, cohort=cohort)
     with maker.admission.admit(plan, call, cohort=cohort) as ticket:
-        request = {**call.as_inputs(), "asked_at": _timestamp(maker), "run_id": maker.run_id, "pid": os.getpid()}
-        attempt = maker.data.calls.begin(call_id, {**request, **ticket.as_record()})
+        request = {**call.as_inputs(), **_describe_asking(maker), **ticket.as_record()}
+        attempt = maker.data.calls.begin(call_id, request)
         started = time.monotonic()
         answer = maker.ask(call, transport, keep=attempt.keep)
         attempt.seal()
         seconds = round(time.monotonic() - started, 3)
-        finished = attempt.finish(_describe_outcome(maker, answer, cost=ticket.describe_cost(answer), seconds=seconds))
+        finished = attempt.finish(describe_outcome(maker, answer, cost=ticket.describe_cost(answer), seconds=seconds))
         ticket.settle(answer)
     return finished
 
 
-def _describe_outcome(
-    maker: Maker, answer: Answer, *, cost: Mapping[str, Any], seconds: float | None
-) -> dict[str, Any]:
+def _list_keys(maker: Maker, plan: DocumentPlan) -> set[str]:
+    """Return the keys that no prompt may hold."""
+    transport = plan.model.transport if plan.model else Transport()
+    return read_keys([*maker.list_key_sources(), KeySource.of(transport)])
+
+
+def _refuse_to_send(
+    maker: Maker, plan: DocumentPlan, call: Call, call_id: str, keys: Collection[str], *, cohort: str
+) -> Attempt:
+    """Record, without the key, that a call was not sent because it holds one."""
+    request: dict[str, Any] = drop_keys(call.as_inputs(), keys)
+    request |= {**_describe_asking(maker), "made_for": describe_purpose(plan, cohort)}
+    attempt = maker.data.calls.begin(call_id, request)
+    detail = "The prompt or a parameter holds a key in use, so it is not sent. Remove it from the concept, template, "
+    error = GatewayError("key_in_prompt", f"{detail}parent or model that it comes from, and change the key.")
+    cost = {"usd": 0.0, "source": None}
+    return attempt.finish(describe_outcome(maker, failed_answer(error), cost=cost, seconds=0.0))
+
+
+def _describe_asking(maker: Maker) -> dict[str, Any]:
+    return {"asked_at": _timestamp(maker), "run_id": maker.run_id, "pid": os.getpid()}
+
+
+def describe_outcome(maker: Maker, answer: Answer, *, cost: Mapping[str, Any], seconds: float | None) -> dict[str, Any]:
     return {
         "status": answer.status,
         "reason": answer.reason,
@@ -364,6 +447,7 @@ def _describe_outcome(
             "prompt_tokens": answer.prompt_tokens,
             "completion_tokens": answer.completion_tokens,
             "total_tokens": answer.total_tokens,
+            "cached_tokens": answer.cached_tokens,
         },
         "cost": cost,
         "model_reported": answer.model_reported,
@@ -371,6 +455,7 @@ def _describe_outcome(
         "http_status": answer.http_status,
         "sent": answer.sent,
         "response_headers": answer.response_headers,
+        "dropped_keys": answer.dropped_keys,
         "seconds": seconds,
         "finished_at": _timestamp(maker),
         "run_id": maker.run_id,
@@ -407,6 +492,8 @@ def parse_text(plan: DocumentPlan, text: str) -> Parsed:
     template = plan.template
     if template is None:
         return parse_reply(plan.parser, text)
+    if template.response_schema is not None:
+        check_reply(text, template.response_schema)
     return parse_reply(template.parser, text, scale=template.scale, min_lines=template.min_lines)
 
 

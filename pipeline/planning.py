@@ -8,7 +8,7 @@ every row is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,7 @@ from store.identity import Encoded, digest_of, encode_once, id_from_digest
 
 COPY_NAME = "copy"  # stands in a task_id where a model would
 SOURCE_NAME = "source"  # stands in a task_id where combo and template would, before a source's doc_id
+GIVEN_NAMES = ("template_id", "model_id", "combo_id", "parent_doc_id")
 VERBATIM_PARSER = "identity"  # of drafts that reuse a prompt: they have no template that could name another
 VERBATIM_INPUTS = encode_once(
     {"name": VERBATIM_PARSER, "version": PARSERS[VERBATIM_PARSER].version, "min_lines": 0, "scale": None}
@@ -126,6 +127,42 @@ class DocumentPlan:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class GivenPlan(DocumentPlan):
+    """A document of the store that is named by its id, whatever the config gives now: it is read and never made.
+
+    `names` hold what its row says: template_id, model_id, combo_id, parent_doc_id.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, stage: Stage, doc_id: str, task_id: str, *, metadata: Mapping[str, Any]) -> GivenPlan:
+        """Return the plan of a document; its names are those of its first making."""
+        names = {name: str(metadata.get(name) or "") for name in GIVEN_NAMES}
+        mode, replicate = Mode(metadata.get("mode") or Mode.LLM), int(metadata.get("replicate") or 1)
+        given = cls(stage, task_id, replicate, mode, None, None, None, "", None, names)
+        object.__setattr__(given, "_doc_id", doc_id)
+        object.__setattr__(given, "_digest", str(metadata.get("digest") or ""))
+        return given
+
+    @property
+    def parent_doc_id(self) -> str:
+        return self.names["parent_doc_id"]
+
+    @property
+    def template_id(self) -> str:
+        return self.names["template_id"]
+
+    @property
+    def model_id(self) -> str:
+        return self.names["model_id"]
+
+    @property
+    def combo_id(self) -> str:
+        return self.names["combo_id"]
+
+
 @dataclass(frozen=True)
 class CohortPlan:
     """All rows of a cohort, by stage, in the order of its axes."""
@@ -133,6 +170,7 @@ class CohortPlan:
     name: str
     description: str
     rows: Mapping[Stage, tuple[DocumentPlan, ...]]
+    edited: frozenset[Stage] = frozenset()  # whose rows are those of a task table that a person edited
 
     @cached_property
     def documents(self) -> dict[Stage, dict[str, DocumentPlan]]:
@@ -182,6 +220,19 @@ def _expand_cohort(cohort: Cohort) -> Iterator[Combination]:
         yield from expand_axes({"source_doc_id": sources, **rest}, cohort.rules)
 
 
+def plan_children(cohort: Cohort, stage: Stage, parents: Sequence[DocumentPlan]) -> list[DocumentPlan]:
+    """Return a stage's rows for parents that come from no combination: every template with every model of the stage.
+
+    As for source documents, a rule holds where all its axes have a value, and here only the stage's own have one.
+    """
+    planner = _Planner(cohort)
+    axes = axis_values(cohort.stages, cohort.combos)
+    own = {axis: values for axis, values in axes.items() if axis in (f"{stage}_template", f"{stage}_model")}
+    for combination in expand_axes(own, cohort.rules):
+        planner.add_children(stage, parents, combination)
+    return list(planner.rows[stage].values())
+
+
 class _Planner:
     """Collects rows, each once, in the order in which combinations first ask for them."""
 
@@ -200,10 +251,10 @@ class _Planner:
         by_stage: dict[Stage, list[DocumentPlan]] = {}
         by_stage[Stage.DRAFT] = self._add_drafts(combination)
         if Stage.ESSAY in self.rows:
-            by_stage[Stage.ESSAY] = self._add_children(Stage.ESSAY, by_stage[Stage.DRAFT], combination)
+            by_stage[Stage.ESSAY] = self.add_children(Stage.ESSAY, by_stage[Stage.DRAFT], combination)
         if Stage.EVALUATION in self.rows:
             targets = by_stage[self.cohort.stages[Stage.EVALUATION].target]
-            self._add_children(Stage.EVALUATION, targets, combination)
+            self.add_children(Stage.EVALUATION, targets, combination)
 
     def _add_drafts(self, combination: Combination) -> list[DocumentPlan]:
         source_doc_id = combination.get("source_doc_id", "")
@@ -231,7 +282,9 @@ class _Planner:
             for replicate in self._replicates(Stage.DRAFT)
         ]
 
-    def _add_children(self, stage: Stage, parents: list[DocumentPlan], combination: Combination) -> list[DocumentPlan]:
+    def add_children(
+        self, stage: Stage, parents: Sequence[DocumentPlan], combination: Combination
+    ) -> list[DocumentPlan]:
         template = self._templates[stage, combination[f"{stage}_template"]]
         copies = template.mode is Mode.COPY
         model = None if copies else self._models[combination[f"{stage}_model"]]

@@ -68,6 +68,7 @@ def format_build(result: Json) -> str:
         lines.append(f"  and {len(failures) - SHOWN_FAILURES} more: daybook status {result['cohort']}")
     lines += [f"  {error}" for error in result["errors"]]
     lines += _describe_budget(result["budget"])
+    lines += _describe_batches(result["batches"])
     if result["report"]:
         lines.append(f"report: {result['report']['page']}")
     return "\n".join(lines)
@@ -83,6 +84,17 @@ def _describe_budget(budget: Json | None) -> list[str]:
         cost = _describe_cost_range(budget["left"])
         lines.append(f"left to make: {format_count(budget['left']['calls'], 'call')}, {cost}")
     return lines
+
+
+def _describe_batches(batches: Json | None) -> list[str]:
+    if batches is None:
+        return []
+    lines = [f"in batches: {format_count(batches['submitted'], 'call')} submitted, {batches['collected']:,} collected"]
+    for batch in batches["under_way"]:
+        calls, age = format_count(batch["calls"], "call"), format_duration(batch["age_seconds"])
+        name = batch["provider_batch_id"] or batch["batch"]
+        lines.append(f"  under way: {name}: {calls} to {batch['model']}, for {age}, {batch['state']}")
+    return lines + [f"  {problem}" for problem in batches["problems"]]
 
 
 def _describe_cost_range(estimate: Json) -> str:
@@ -116,6 +128,7 @@ def format_plan(plan: Json) -> str:
     keys.append("completion_tokens")
     rows = [[stage, *(f"{counts[key]:,}" for key in keys)] for stage, counts in plan["stages"].items()]
     lines = [f"Cohort {plan['cohort']}; its report will be {plan['report']}.", *format_columns([header, *rows])]
+    lines += [f"{stage}_tasks.csv was edited by hand and is taken as it is." for stage in plan["edited"]]
     if not plan["total"]["calls"]:
         return "\n".join([*lines, "No call is needed."])
     note = "Tokens are estimated; at most: what max_tokens allows of completion tokens."

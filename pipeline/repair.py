@@ -2,10 +2,10 @@
 
 Least loss first; the first that can be done is done:
 
-    restore           every file of a document can be had again with the bytes of its record (see sources)
+    restore           every file of a document or an attempt can be had again with the bytes of its record (see sources)
     make_again        the document is made again from its parents and the answer in the ledger
     interpret_again   an outcome, from the bytes of the response
-    rewrite           what is derived: task tables; a journal file without its damaged bytes
+    rewrite           what is derived: pointers, task tables; a journal file without its damaged bytes
     record            sound documents that the journal does not know are written into it
     set_aside         beyond repair: moved to quarantine/ with reason.json, and what it costs to make it again is told
     leave             beyond repair, and in nobody's way where it is
@@ -15,7 +15,7 @@ Whatever is replaced is moved to quarantine/damaged/ first, with reason.json; mo
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -24,19 +24,28 @@ from pipeline.checks import Finding
 from pipeline.errors import PipelineError
 from pipeline.making import Maker, make_document, salvage_attempts
 from pipeline.report_document import make_report
-from pipeline.sources import Source, find_bytes, find_text
+from pipeline.sources import Source, find_attempt_files, find_files, find_text
 from pipeline.stages import MADE_STAGES, Stage
-from pipeline.verification import WHOLE_DOCUMENT, OutcomeSource, Verification, attempt_at, find_outcome_source
+from pipeline.verification import (
+    WHOLE_DOCUMENT,
+    OutcomeSource,
+    Verification,
+    attempt_at,
+    find_outcome_source,
+    find_record_blake3,
+    list_wanted_files,
+)
 from pipeline.workspace import Workspace
 from store.data_root import DataRoot
-from store.documents import METADATA_FILE
 from store.durable import place_file
 from store.errors import StoreError
 from store.journal import encode_record, read_records
+from store.pointers import rebuild_pointers
 
 OF_ANOTHER = frozenset({"answer_missing", "parent_stale"})  # the document itself is sound
 MENDED_WITH_ANOTHER = ("parent_missing", "parent_altered")
-ORDER = ("calls", "texts", *(f"docs/{stage}" for stage in MADE_STAGES), "docs", "tasks", "journal")
+POINTERS = "pointers"  # the place of all of them
+ORDER = ("calls", "texts", *(f"docs/{stage}" for stage in MADE_STAGES), "docs", POINTERS, "tasks", "journal")
 
 
 class Repair(NamedTuple):
@@ -83,7 +92,8 @@ class Repairer:
         """Return the repairs in the order in which they are to be done: parents before children. Changes nothing."""
         by_place: dict[str, list[Finding]] = {}
         for judged in self.found.findings:
-            by_place.setdefault(judged.finding.place, []).append(judged.finding)
+            place = POINTERS if judged.finding.kind.startswith("pointer_") else judged.finding.place
+            by_place.setdefault(place, []).append(judged.finding)
         repairs = [self._plan_place(place, findings) for place, findings in by_place.items()]
         unrecorded = len(self.found.unrecorded_documents)
         if unrecorded:
@@ -95,7 +105,9 @@ class Repairer:
         if not own:
             return None
         area = place.partition("/")[0]
-        if area == "docs" and not own[0].kind.startswith(("pointer_", "not_a_document")):
+        if place == POINTERS:
+            return Repair("rewrite", place, "they follow from the documents", 0.0, own)
+        if area == "docs" and own[0].kind != "not_a_document":
             return self._plan_document(place, own)
         if area == "calls":
             return self._plan_attempt(place, own)
@@ -129,6 +141,8 @@ class Repairer:
 
     def _plan_attempt(self, place: str, findings: list[Finding]) -> Repair:
         cost = self._cost_of_attempt(*attempt_at(place))
+        if self._find_attempt_files(place, findings) is not None:
+            return Repair("restore", place, "all its bytes can be had again", 0.0, findings)
         if any(finding.file == "outcome.json" for finding in findings):
             if self._find_outcome_source(place) is not None:
                 return Repair("interpret_again", place, "its response is whole", 0.0, findings)
@@ -139,16 +153,18 @@ class Repairer:
     def _find_files(self, stage: str, doc_id: str, findings: list[Finding]) -> dict[str, bytes] | None:
         """Return all files of a document with the bytes of its record; None if they are not to be had."""
         own = [finding for finding in findings if finding.kind not in OF_ANOTHER]
+        record_blake3 = None
         if any(finding.kind in WHOLE_DOCUMENT or not finding.file for finding in own):
-            return None
-        try:
-            record = (self.data.documents.folder_of(stage, doc_id) / METADATA_FILE).read_bytes()
-            metadata = json.loads(record)
-            files = {name: find_bytes(self.data, metadata, name, sources=self.sources) for name in metadata["files"]}
-        except (OSError, ValueError, KeyError, StoreError):
-            return None
-        whole = {name: content for name, content in files.items() if content is not None}
-        return {**whole, METADATA_FILE: record} if len(whole) == len(files) else None
+            record_blake3 = find_record_blake3(self.found, (stage, doc_id))
+            if record_blake3 is None:
+                return None
+        return find_files(self.data, stage, doc_id, record_blake3=record_blake3, sources=self.sources)
+
+    def _find_attempt_files(self, place: str, findings: list[Finding]) -> dict[str, bytes] | None:
+        """Return those files of an attempt that are damaged, as they were; None if they are not to be had."""
+        key = attempt_at(place)
+        wanted = list_wanted_files(self.data, self.found, key, findings)
+        return find_attempt_files(self.data, *key, wanted, sources=self.sources) if wanted else None
 
     def _find_obstacle(self, stage: str, doc_id: str) -> str:
         """Return why a document cannot be made again without a model; "" if it can."""
@@ -197,6 +213,8 @@ class Repairer:
             except (PipelineError, StoreError, OSError) as error:
                 problem = str(error)
             yield Repaired(repair, problem)
+        if any(repair.place.startswith("docs/") and repair.how == "set_aside" for repair in repairs):
+            rebuild_pointers(self.data.documents)  # some may name what is not there any more
 
     def _apply_one(self, repair: Repair) -> str:
         """Do a repair. Return why it could not be done; "" if it was."""
@@ -212,6 +230,8 @@ class Repairer:
             return self._interpret_again(repair)
         elif repair.place.startswith("texts/"):
             return self._restore_text(repair)
+        elif repair.place.startswith("calls/"):
+            return self._restore_attempt(repair)
         elif repair.how == "restore":
             return self._restore(repair)
         else:
@@ -223,8 +243,19 @@ class Repairer:
         files = self._find_files(stage, doc_id, repair.findings)
         if files is None:
             return "its bytes could be had when this was planned, and cannot now"
-        self._set_aside(repair)
+        if os.path.lexists(self.data.path / repair.place):
+            self._set_aside(repair)
         self.data.documents.restore(stage, doc_id, files)
+        return ""
+
+    def _restore_attempt(self, repair: Repair) -> str:
+        files = self._find_attempt_files(repair.place, repair.findings)
+        if files is None:
+            return "its bytes could be had when this was planned, and cannot now"
+        for name in files:
+            if os.path.lexists(self.data.path / repair.place / name):
+                self.data.set_aside(f"{repair.place}/{name}", _reason(repair))
+        self.data.calls.restore(*attempt_at(repair.place), files)
         return ""
 
     def _restore_text(self, repair: Repair) -> str:
@@ -237,7 +268,7 @@ class Repairer:
 
     def _make_again(self, repair: Repair) -> None:
         _, stage, doc_id = repair.place.split("/")
-        if (self.data.path / repair.place).exists():
+        if os.path.lexists(self.data.path / repair.place):
             self._set_aside(repair)
         if stage == Stage.REPORT:
             make_report(self.workspace, self.workspace.find_cohort_of_report(doc_id))
@@ -256,6 +287,9 @@ class Repairer:
         return ""
 
     def _rewrite(self, repair: Repair) -> None:
+        if repair.place == POINTERS:
+            rebuild_pointers(self.data.documents)
+            return
         path = self.data.path / repair.place
         if repair.place.startswith("journal/"):
             whole = b"".join(
@@ -267,7 +301,7 @@ class Repairer:
             self.data.set_aside(repair.place, _reason(repair))
             return
         cohort = path.parent.name
-        self.workspace.plan(cohort)  # before anything is moved: the config may have it no more
+        self.workspace.configuration.get_cohort(cohort)  # before anything is moved: the config may have it no more
         self.data.set_aside(repair.place, _reason(repair))
         self.workspace.write_tables(cohort)
 

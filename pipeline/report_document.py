@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pipeline.planning import RowOutcome, report_inputs
-from pipeline.reports import ReportRow, render_report
+from pipeline.reports import REPORTED_FIELDS, ReportRow, render_report
 from pipeline.stages import REPORT_VERSION, Mode, Stage, Status
 from pipeline.workspace import Workspace
 from store.documents import Document
 from store.errors import DocumentMissing
 from store.identity import digest_of, id_from_digest
 
-REPORT_PAGE = "extras/report.html"
 SUMMARY_FILE = "parsed.txt"
 
 
@@ -25,14 +25,20 @@ def make_report(workspace: Workspace, cohort: str) -> Document:
         return documents.read(Stage.REPORT, workspace.report_id(cohort))
     outcomes = list(workspace.list_outcomes(cohort))
     inputs, digest, doc_id = identify_report(outcomes)
-    try:
-        return documents.read(Stage.REPORT, doc_id, digest=digest)
-    except DocumentMissing:
-        pass
-    read = functools.cache(documents.read)
-    files = render_report(_title_of(workspace, cohort), [_report_row(outcome) for outcome in outcomes], read)
-    metadata = {**_describe_report(workspace, cohort, outcomes, read), "digest": digest, "inputs": inputs}
-    return documents.commit(Stage.REPORT, doc_id, files, {**metadata, "parsed_bytes": len(files[SUMMARY_FILE])})
+    with documents.hold_stage(Stage.REPORT):  # builds that share a cohort come to its end at the same moment
+        try:
+            return documents.read(Stage.REPORT, doc_id, digest=digest)
+        except DocumentMissing:
+            pass
+        read = functools.cache(lambda stage, doc_id: _shorten(documents.read(stage, doc_id)))
+        files = render_report(_title_of(workspace, cohort), [report_row(outcome) for outcome in outcomes], read)
+        metadata = {**_describe_report(workspace, cohort, outcomes, read), "digest": digest, "inputs": inputs}
+        return documents.commit(Stage.REPORT, doc_id, files, {**metadata, "parsed_bytes": len(files[SUMMARY_FILE])})
+
+
+def _shorten(document: Document) -> Document:
+    """Return a document with those fields of its metadata that a report uses: all of them would fill the memory."""
+    return replace(document, metadata={name: document.metadata.get(name) for name in REPORTED_FIELDS})
 
 
 class ReportIdentity(NamedTuple):
@@ -54,7 +60,8 @@ def _title_of(workspace: Workspace, cohort: str) -> str:
     return workspace.plan(cohort).description or cohort
 
 
-def _report_row(outcome: RowOutcome) -> ReportRow:
+def report_row(outcome: RowOutcome) -> ReportRow:
+    """Return what the report says of a row."""
     plan = outcome.plan
     return ReportRow(
         stage=str(plan.stage),
@@ -87,6 +94,7 @@ def _describe_report(
         "parents": parents,
         "task_id": cohort,
         "cohort": cohort,
+        "title": _title_of(workspace, cohort),
         "status": Status.OK,
         "planned_rows": len(outcomes),
         "made_rows": sum(row.status == Status.OK for row in outcomes),

@@ -355,6 +355,11 @@ EVALUATIONS_HEADER = (
 )  # fmt: skip
 ROW_COLUMNS = tuple(column.name for column in fields(ReportRow))
 COUNT_COLUMNS = ("finish_reason", "prompt_tokens", "completion_tokens", "total_tokens", "max_tokens", "call_id")
+# What a report uses of a document's metadata.
+REPORTED_FIELDS = (
+    *COUNT_COLUMNS, "concepts", "cost_usd", "files", "model", "model_reported", "parents", "score",
+    "system_fingerprint",
+)  # fmt: skip
 TASK_ID_SEPARATOR = "; "
 
 

@@ -3,6 +3,7 @@
     classify        what a failure means: asked again in this run, by the next build, or only when a person says so
     Tries           the tries of one call: how long to wait before the next, None when there is none
     Breaker         one place that calls go to: after many failures in a row one probe at a time finds out if it is back
+    Refusals        places that let nobody in, as with a wrong key: after a few in a row this run leaves them alone
 
 A try is money, so it takes three things: a failure that may pass, a try left, and time left.
 """
@@ -27,6 +28,7 @@ LONGEST_RETRY_AFTER_SECONDS = 120.0  # what providers ask for beyond it is cut t
 ABSURD_RETRY_AFTER_SECONDS = 86_400.0  # beyond a day it is a mistake, and is not followed at all
 
 FAILURES_TO_OPEN = 10  # in a row, of one place
+REFUSALS_TO_LEAVE = 3  # in a row, of one place
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 60.0
 
 
@@ -42,6 +44,7 @@ class Again(Enum):
 AGAIN_BY_REASON = {
     "rate_limit": Again.IN_THIS_RUN,
     "transport": Again.IN_THIS_RUN,
+    "no_connection": Again.IN_THIS_RUN,
     "provider": Again.IN_THIS_RUN,
     "unknown_finish": Again.IN_THIS_RUN,
     "tool_calls": Again.IN_THIS_RUN,
@@ -51,12 +54,15 @@ AGAIN_BY_REASON = {
     "cut_body": Again.IN_THIS_RUN,
     "auth": Again.NEXT_BUILD,
     "budget": Again.NEXT_BUILD,
+    "key_in_prompt": Again.NEXT_BUILD,
     "bad_request": Again.WHEN_NAMED,
     "bad_params": Again.WHEN_NAMED,
     "context_overflow": Again.WHEN_NAMED,
     "refused": Again.WHEN_NAMED,
 }
-DOWN_REASONS = frozenset({"transport"})  # what says that a place is down, and not only that one answer was bad
+# What says that a place is down, and not only that one answer was bad.
+DOWN_REASONS = frozenset({"transport", "no_connection"})
+REFUSING_REASONS = frozenset({"auth", "budget"})
 
 
 def classify(status: str, reason: str | None, *, was_sent: bool) -> Again:
@@ -174,6 +180,31 @@ class Breaker:
         if self._failures >= FAILURES_TO_OPEN and now >= self._opens_at:  # not for calls that were under way
             self._pause_seconds = min(LONGEST_PAUSE_SECONDS, self._pause_seconds * 2 or FIRST_PAUSE_SECONDS)
             self._opens_at = now + self._pause_seconds
+
+
+class Refusals:
+    """Places that refuse whatever they are asked, because of the key or of the account.
+
+    After REFUSALS_TO_LEAVE in a row, without one answer in between, a place is left alone for the rest of the run. One
+    is not enough: some providers refuse a single prompt with the status of a wrong key.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._in_a_row: defaultdict[str, int] = defaultdict(int)
+        self._left: dict[str, str] = {}
+
+    def note(self, place: str, reason: str | None, why: str) -> None:
+        """Note how a call ended; `why` is what a person is told of it."""
+        with self._guard:
+            self._in_a_row[place] = self._in_a_row[place] + 1 if reason in REFUSING_REASONS else 0
+            if self._in_a_row[place] >= REFUSALS_TO_LEAVE:
+                self._left.setdefault(place, why)
+
+    def find_why(self, place: str) -> str | None:
+        """Return why a place is left alone; None if it is not."""
+        with self._guard:
+            return self._left.get(place)
 
 
 class Breakers:

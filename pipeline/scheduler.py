@@ -149,6 +149,7 @@ class ReadyScheduler(Scheduler):  # type: ignore[misc]
     """Luigi's scheduler with ready-heaps. The call tree stands in the module's docstring."""
 
     _state: Any
+    _make_task: Any  # Luigi sets it, and calls it for what get_task is to return if it has none
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._lock = threading.RLock()
@@ -158,8 +159,14 @@ class ReadyScheduler(Scheduler):  # type: ignore[misc]
             self._config.state_path, on_change=self._follow_change, on_removal=self._follow_removal
         )
         self._state._metrics_collector = metrics_collector
+        self._make_new_task, self._make_task = self._make_task, self._find_or_make_task
         self._next_prune = time.monotonic() + SHORTEST_PRUNE_SECONDS
         self._clear_indexes()
+
+    def _find_or_make_task(self, *, task_id: str, **facts: Any) -> Any:
+        """Return a known task, or a new one. Luigi makes one for each dependency of a task, at each word about it."""
+        known = self._state.get_task(task_id)
+        return self._make_new_task(task_id=task_id, **facts) if known is None else known
 
     # Indexes
 

@@ -36,7 +36,8 @@ class Factory(interface._WorkerSchedulerFactory):  # type: ignore[misc]
         return SchedulerClient(url)
 
     def create_worker(self, scheduler: Any, worker_processes: int, assistant: bool = False) -> AsyncWorker:
-        places = worker_processes if worker_processes > 1 else self._concurrency
+        # Without --workers Luigi says 1. With 0 it announces tasks and runs none.
+        places = self._concurrency if worker_processes == 1 else worker_processes
         return AsyncWorker(scheduler=scheduler, worker_processes=places, assistant=assistant)
 
 

@@ -1,16 +1,18 @@
 """Sources: where the bytes of a damaged document can be had from again, without asking a model.
 
-    kept aside       the same document in quarantine/
-    given            whatever the caller can find by hash, such as a bundle
+    kept aside       the same document or attempt in quarantine/
     the ledger       prompt.txt from what was asked, raw.txt from the answer
     its own files    parsed.txt, by parsing raw.txt again; of a copy, by parsing the parent's text
+    given            whatever the caller can find by hash, such as a bundle
 
 Only bytes that match the recorded hash are taken, so a wrong source can do no harm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,50 @@ from pipeline.scores import Scale
 from pipeline.stages import Mode
 from store.calls import Attempt
 from store.data_root import DataRoot
+from store.documents import METADATA_FILE
 from store.errors import StoreError
 from store.identity import hash_bytes
 
 Source = Callable[[str], bytes | None]  # the BLAKE3 of a file -> its bytes
+
+
+def find_files(
+    data: DataRoot, stage: str, doc_id: str, *, record_blake3: str | None, sources: Sequence[Source] = ()
+) -> dict[str, bytes] | None:
+    """Return all files of a document with the bytes of its record; None if one is nowhere to be had.
+
+    `record_blake3` is that of its metadata.json, if the one in its folder is not to be relied on.
+    """
+    try:
+        if record_blake3 is None:
+            record = (data.documents.folder_of(stage, doc_id) / METADATA_FILE).read_bytes()
+        else:
+            kept = _read_each(list_kept_copies(data, stage, doc_id), METADATA_FILE)
+            found = _take(record_blake3, [*kept, *_ask(sources, record_blake3)])
+            if found is None:
+                return None
+            record = found
+        metadata = json.loads(record)
+        files = {name: find_bytes(data, metadata, name, sources=sources) for name in metadata["files"]}
+    except (OSError, ValueError, KeyError, TypeError, StoreError):
+        return None
+    whole = {name: content for name, content in files.items() if content is not None}
+    return {**whole, METADATA_FILE: record} if len(whole) == len(files) else None
+
+
+def find_attempt_files(
+    data: DataRoot, call_id: str, number: int, blake3s: Mapping[str, str], *, sources: Sequence[Source] = ()
+) -> dict[str, bytes] | None:
+    """Return files of an attempt, given by their hashes; None if one is nowhere to be had."""
+    kept = sorted((data.quarantine_folder / "damaged").glob(f"*/{number:04d}"))
+    found = {}
+    for name, blake3 in blake3s.items():
+        own = data.calls.folder_of(call_id) / f"{number:04d}"
+        content = _take(blake3, [*_read_each([own, *kept], name), *_ask(sources, blake3)])
+        if content is None:
+            return None
+        found[name] = content
+    return found
 
 
 def find_bytes(
@@ -32,27 +74,39 @@ def find_bytes(
 ) -> bytes | None:
     """Return the bytes that a document's file had, by its record; None if they are nowhere to be had."""
     blake3 = metadata["files"][name]["blake3"]
+    found = _take(blake3, _list_candidates(data, metadata, name))
+    return _take(blake3, _ask(sources, blake3)) if found is None else found
+
+
+def _take(blake3: str, candidates: Iterable[bytes]) -> bytes | None:
+    return next((found for found in candidates if hash_bytes(found) == blake3), None)
+
+
+def _ask(sources: Sequence[Source], blake3: str) -> Iterator[bytes]:
     for source in sources:
-        found = source(blake3)
-        if found is not None and hash_bytes(found) == blake3:
-            return found
-    return next((found for found in _list_candidates(data, metadata, name) if hash_bytes(found) == blake3), None)
+        if (found := source(blake3)) is not None:
+            yield found
 
 
-def _list_candidates(data: DataRoot, metadata: Mapping[str, Any], name: str) -> Iterator[bytes]:
-    own = data.documents.folder_of(metadata["stage"], metadata["doc_id"])
-    for folder in [own, *list_kept_copies(data, metadata["stage"], metadata["doc_id"])]:
+def _read_each(folders: Iterable[Path], name: str) -> Iterator[bytes]:
+    for folder in folders:
         try:
             yield (folder / name).read_bytes()
         except OSError:
             continue
-    attempt = find_attempt(data, metadata)
-    if name == PROMPT_FILE and attempt is not None:
-        yield from _read_prompts(attempt)
-    if name == RAW_FILE and attempt is not None:
-        yield _read_raw(attempt)
+
+
+def _list_candidates(data: DataRoot, metadata: Mapping[str, Any], name: str) -> Iterator[bytes]:
+    stage, doc_id = metadata["stage"], metadata["doc_id"]
+    yield from _read_each([data.documents.folder_of(stage, doc_id), *list_kept_copies(data, stage, doc_id)], name)
+    attempts = list(_list_attempts(data, metadata))
+    for attempt in attempts:
+        if name == PROMPT_FILE:
+            yield from _read_prompts(attempt)
+        else:
+            yield from _read_answers(attempt)
     if name == PARSED_FILE:
-        for text in _list_replies(data, metadata, attempt):
+        for text in _list_replies(data, metadata, attempts):
             yield from _parse(metadata, text)
 
 
@@ -63,14 +117,18 @@ def list_kept_copies(data: DataRoot, stage: str, doc_id: str) -> list[Path]:
     return sorted([*superseded.glob(f"{doc_id}.*"), *damaged.glob(f"*/{doc_id}")])
 
 
-def find_attempt(data: DataRoot, metadata: Mapping[str, Any]) -> Attempt | None:
-    """Return the attempt that a document was made from; None if it has none or it cannot be read."""
-    if not metadata.get("call_id") or not metadata.get("attempt"):
-        return None
+def _list_attempts(data: DataRoot, metadata: Mapping[str, Any]) -> Iterator[Attempt]:
+    """Yield the attempts of a document's call: one that was brought in may have another number here."""
     try:
-        return data.calls.read_attempt(str(metadata["call_id"]), int(metadata["attempt"]))
-    except (StoreError, ValueError):
-        return None
+        folder = data.calls.folder_of(str(metadata["call_id"]))
+        numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    except (StoreError, OSError, KeyError):
+        return
+    for number in numbers:
+        try:
+            yield data.calls.read_attempt(folder.name, number)
+        except StoreError:
+            continue
 
 
 def _read_prompts(attempt: Attempt) -> Iterator[bytes]:
@@ -83,14 +141,17 @@ def _read_prompts(attempt: Attempt) -> Iterator[bytes]:
             yield message["content"].encode(errors="replace")
 
 
-def _read_raw(attempt: Attempt) -> bytes:
-    return encode_reply(str((attempt.outcome or {}).get("text") or ""))
+def _read_answers(attempt: Attempt) -> Iterator[bytes]:
+    """Yield the text of an answer, and the bytes as they came, which is what old stores kept."""
+    yield encode_reply(str((attempt.outcome or {}).get("text") or ""))
+    with suppress(StoreError):
+        yield attempt.read_response() or b""
 
 
-def _list_replies(data: DataRoot, metadata: Mapping[str, Any], attempt: Attempt | None) -> Iterator[bytes]:
+def _list_replies(data: DataRoot, metadata: Mapping[str, Any], attempts: Sequence[Attempt]) -> Iterator[bytes]:
     """Yield the texts of which parsed.txt may have been parsed."""
-    if attempt is not None:
-        yield _read_raw(attempt)
+    for attempt in attempts:
+        yield from _read_answers(attempt)
     if RAW_FILE in metadata["files"]:
         yield from _list_candidates(data, metadata, RAW_FILE)
     if metadata.get("mode") == Mode.COPY:

@@ -1,6 +1,6 @@
 """Spending: what an attempt took and cost, and what it may have cost at most. Told from the ledger.
 
-    outcome.json tells the cost          that, at the price of its day
+    outcome.json tells the cost          that, at the price of its day, or as the provider reported it
     no outcome, but a whole response     what the response says that it took, at the price in request.json
     neither                              unknown; at most what was reserved for it before it was sent
 
@@ -15,11 +15,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pipeline.gateway import Answer, Call, interpret
-from pipeline.prices import Price
+from pipeline.prices import FREE, FROM_SETTINGS, Price
 from store.calls import Attempt
 
+PROVIDER = "provider"  # the source of a cost that the provider reported
 OVERHEAD_TOKENS = 64  # of a chat's format around the messages, at most
-NOT_SENT_REASONS = frozenset({"auth", "bad_params", "bad_request"})  # if there is no HTTP status either
+# If there is no HTTP status either.
+NOT_SENT_REASONS = frozenset({"auth", "bad_params", "bad_request", "batch", "key_in_prompt", "no_connection"})
 PERHAPS_PAID_STATUSES = frozenset({408, 499, 504, 524})  # a machine on the way gave up, and the provider perhaps not
 
 
@@ -54,16 +56,41 @@ def bound_amount(call: Call, price: Price | None) -> Amount:
 
 
 def describe_cost(answer: Answer, price: Price | None) -> dict[str, Any]:
-    """Return the field `cost` of an outcome: {"usd": 0.0021, "source": "settings"}; usd is None if it is unknown."""
-    return {"usd": cost_of_answer(answer, price), "source": None if price is None else price.source}
+    """Return the field `cost` of an outcome: {"usd": 0.0021, "source": "settings"}; usd is None if it is unknown.
+
+    Where the provider reported a cost, that and what the price makes of the tokens stand beside it, whichever counts.
+    """
+    source = None if price is None else price.source
+    if answer.reported_usd is None:
+        return {"usd": cost_of_answer(answer, price), "source": source}
+    return {
+        "usd": cost_of_answer(answer, price),
+        "source": PROVIDER if _is_report_taken(answer, price) else source,
+        "reported_usd": answer.reported_usd,
+        "computed_usd": _compute_cost(answer, price),
+    }
 
 
 def cost_of_answer(answer: Answer, price: Price | None) -> float | None:
     """Return what an answer cost in dollars; None if that is not known."""
+    if _is_report_taken(answer, price):
+        return answer.reported_usd
+    return _compute_cost(answer, price)
+
+
+def _is_report_taken(answer: Answer, price: Price | None) -> bool:
+    """Whether the cost that a provider reported counts: it goes before a table, and not before what a person set."""
+    return answer.reported_usd is not None and (price is None or price.source not in (FROM_SETTINGS, FREE))
+
+
+def _compute_cost(answer: Answer, price: Price | None) -> float | None:
     if price is not None and price.is_free:
         return 0.0
     if answer.prompt_tokens is not None and answer.completion_tokens is not None:
-        return None if price is None else price.cost_of(answer.prompt_tokens, answer.completion_tokens)
+        if price is None:
+            return None
+        cached_tokens = answer.cached_tokens or 0
+        return price.cost_of(answer.prompt_tokens, answer.completion_tokens, cached_tokens=cached_tokens)
     return None if is_perhaps_paid(answer.status, answer.reason, answer.http_status) else 0.0
 
 

@@ -259,8 +259,9 @@ class ThreadRun:
 
     def put(self, result: Result) -> None:
         """Hand on the first result. Luigi's TaskProcess takes this object for its result queue."""
+        is_result = result[1] is not None  # a KeyboardInterrupt, on its way to _run, leaves one without a status
         with self._guard:
-            if self._is_reported:
+            if self._is_reported or not is_result:
                 return
             self._is_reported = True
             if self._is_inside:
@@ -279,4 +280,10 @@ class ThreadRun:
             self._is_inside = True
         if self.worker_timeout:
             self.timeout_time = time.time() + self.worker_timeout
-        self._process.run()
+        try:
+            self._process.run()
+        except BaseException as error:  # what a process would die of: a KeyboardInterrupt, a task_process_context
+            explanation = f"Task {self.task.task_id} ended unexpectedly with {error!r}."
+            logger.error(explanation, exc_info=True)
+            self.task.trigger_event(Event.PROCESS_FAILURE, self.task, explanation)
+            self._fail(explanation)

@@ -1,19 +1,29 @@
 """Task tables: the documents that a cohort asks for, as CSV files that people and programs read.
 
-data/tasks/<cohort>/<stage>_tasks.csv     written before anything runs; a row for each name of a document
+    data/tasks/<cohort>/<stage>_tasks.csv     written before anything runs; a row for each name of a document
+    data/tasks/<cohort>/written.json          {stage: BLAKE3 of the tables that this program wrote there last}
+
+A table whose bytes the program wrote is the program's: it is written anew when the config has changed. A table with
+other bytes was edited by a person: it is taken as it is, and never overwritten.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline.errors import TaskTableInvalid
 from pipeline.planning import CohortPlan, DocumentPlan
-from pipeline.stages import Stage
-from store.durable import place_file
+from pipeline.stages import MADE_STAGES, Stage
+from store.durable import move_folder, place_file, unique_path
+from store.identity import hash_bytes
+
+WRITTEN_FILE = "written.json"
+WRITTEN_SCHEMA = 1
+EDITABLE_MODE = 0o644  # a person may edit a table
 
 TABLE_COLUMNS = (
     "doc_id",
@@ -29,16 +39,96 @@ TABLE_COLUMNS = (
 
 
 def write_task_tables(plan: CohortPlan, tasks_folder: Path, *, temporary_folder: Path) -> list[Path]:
-    """Write data/tasks/<cohort>/<stage>_tasks.csv for each stage; return their paths. Equal tables stay untouched."""
-    paths = []
-    for stage, rows in plan.rows.items():
+    """Write data/tasks/<cohort>/<stage>_tasks.csv for each stage; return their paths.
+
+    Equal tables stay untouched, as do those of the stages that a person edited.
+    """
+    folder = tasks_folder / plan.name
+    tables = {stage: format_task_table(rows) for stage, rows in plan.rows.items() if stage not in plan.edited}
+    _record_written(folder, tables, temporary_folder)
+    for stage, content in tables.items():
         path = table_path(tasks_folder, plan.name, stage)
-        content = format_task_table(rows)
         if not path.exists() or path.read_bytes() != content:
             place_file(path, content, temporary_folder=temporary_folder, replace=True)
-        paths.append(path)
-    _remove_other_tables(tasks_folder / plan.name, keep=paths)
+            path.chmod(EDITABLE_MODE)
+    paths = [table_path(tasks_folder, plan.name, stage) for stage in plan.rows]
+    _remove_other_tables(folder, keep=paths)
     return paths
+
+
+def _record_written(folder: Path, tables: Mapping[Stage, bytes], temporary_folder: Path) -> None:
+    """Record what is about to be written beside what was written last: a crash may leave either."""
+    written = read_written(folder) or {}
+    hashes = {stage: hash_bytes(content) for stage, content in tables.items()}
+    if all(digest in written.get(stage, ()) for stage, digest in hashes.items()) and (folder / WRITTEN_FILE).exists():
+        return
+    both = written | {str(stage): [digest, *written.get(stage, ())][:2] for stage, digest in hashes.items()}
+    content = json.dumps({"schema": WRITTEN_SCHEMA, "tables": both}, indent=2, sort_keys=True).encode() + b"\n"
+    place_file(folder / WRITTEN_FILE, content, temporary_folder=temporary_folder, replace=True)
+
+
+def read_written(folder: Path) -> dict[str, list[str]] | None:
+    """Return {stage: hashes of the tables that this program wrote last}; None if nothing readable is there."""
+    try:
+        value = json.loads((folder / WRITTEN_FILE).read_bytes())
+        if value["schema"] != WRITTEN_SCHEMA:
+            return None
+        return {str(stage): [str(digest) for digest in hashes] for stage, hashes in value["tables"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def is_written(content: bytes, stage: Stage, written: Mapping[str, list[str]] | None) -> bool:
+    """Whether a table is one that this program wrote, as the record of `read_written` has it."""
+    return hash_bytes(content) in (written or {}).get(stage, ())
+
+
+def find_edited_tables(plan: CohortPlan, tasks_folder: Path) -> dict[Stage, Path]:
+    """Return the tables of a cohort that a person edited.
+
+    Raises TaskTableInvalid for one that is not what the plan gives where no record says who wrote it.
+    """
+    written = read_written(tasks_folder / plan.name)
+    edited = {}
+    for stage in MADE_STAGES:
+        path = table_path(tasks_folder, plan.name, stage)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            continue
+        if hash_bytes(content) in (written or {}).get(stage, ()) or content == format_task_table(
+            plan.rows.get(stage, ())
+        ):
+            continue
+        if written is None:
+            raise TaskTableInvalid(
+                path,
+                problem=f"it is not what the config gives, and no {WRITTEN_FILE} beside it says who wrote it. Type "
+                f"daybook plan {plan.name} --from-config to write it from the config (this one is kept in "
+                f"data/quarantine), or daybook plan {plan.name} --as-edited to take it as it is.",
+            )
+        edited[stage] = path
+    return edited
+
+
+def accept_tables(tasks_folder: Path, cohort: str, *, temporary_folder: Path) -> None:
+    """Record that the tables of a cohort that lie there were not written by this program."""
+    if read_written(tasks_folder / cohort) is None:
+        content = json.dumps({"schema": WRITTEN_SCHEMA, "tables": {}}).encode() + b"\n"
+        place_file(tasks_folder / cohort / WRITTEN_FILE, content, temporary_folder=temporary_folder, replace=True)
+
+
+def set_tables_aside(tasks_folder: Path, cohort: str, aside_folder: Path) -> list[Path]:
+    """Move the tables of a cohort that this program did not write to another folder; return their new places."""
+    written = read_written(tasks_folder / cohort)
+    moved = []
+    for stage in MADE_STAGES:
+        path = table_path(tasks_folder, cohort, stage)
+        if path.exists() and not is_written(path.read_bytes(), stage, written):
+            place = unique_path(aside_folder / cohort, path.name)
+            move_folder(path, place)
+            moved.append(place)
+    return moved
 
 
 def _remove_other_tables(folder: Path, *, keep: list[Path]) -> None:

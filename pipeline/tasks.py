@@ -33,9 +33,10 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.parameter import ParameterVisibility
 
 from pipeline.budgets import Caps
-from pipeline.errors import DocumentFailed, InputInvalid, PipelineError
+from pipeline.errors import DocumentFailed, InputInvalid, PipelineError, PlaceLeft
 from pipeline.making import make_document, parse_retry
 from pipeline.planning import DocumentPlan
+from pipeline.printing import format_usd
 from pipeline.report_document import identify_report, make_report
 from pipeline.scheduling import Factory
 from pipeline.settings import HIGHEST_CONCURRENCY, SECTION, Roots, find_roots
@@ -75,7 +76,7 @@ class daybook(luigi.Config):  # type: ignore[misc]  # noqa: N801  the class name
         max_value=HIGHEST_CONCURRENCY,
         right_op=operator.le,
         default=DEFAULT_CONCURRENCY,
-        description="Documents at work at the same time; --workers goes before it if it is 2 or more.",
+        description="Documents at work at the same time; --workers goes before it, unless it is 1.",
     )
     retry = luigi.Parameter(
         default="", description="Final statuses that are tried again: gen_error, truncated, or both with a comma."
@@ -181,12 +182,13 @@ class Made(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None  # None: nobody knows
+    run_id: str | None  # of the run that made it: another than this one if that was faster
 
     @classmethod
     def of(cls, document: Document) -> Made:
         metadata = document.metadata
         tokens = metadata["prompt_tokens"] or 0, metadata["completion_tokens"] or 0
-        return cls(*tokens, metadata.get("cost_usd"))
+        return cls(*tokens, metadata.get("cost_usd"), metadata.get("run_id"))
 
 
 class DocumentTask(luigi.Task):  # type: ignore[misc]
@@ -257,7 +259,7 @@ class DocumentTask(luigi.Task):  # type: ignore[misc]
             document = make_document(replace(self.workspace.maker, stopping=stopping), plan, cohort=cohort)
         except DocumentFailed as error:
             self._tell(f"{error.status}: {error.reason}")
-            if not self.allow_missing:
+            if not self.allow_missing or isinstance(error, PlaceLeft):  # it was not tried, so that is no end
                 raise
         else:
             self.made = Made.of(document)
@@ -310,8 +312,8 @@ def describe_making(document: Document) -> str:
     parts = []
     if metadata.get("total_tokens") is not None:
         parts.append(f"{metadata['prompt_tokens'] or 0:,} + {metadata['completion_tokens'] or 0:,} tokens")
-    if metadata.get("cost_usd") is not None:
-        parts.append(f"${metadata['cost_usd']:.4f}")
+    if metadata.get("cost_usd"):  # neither unknown nor free
+        parts.append(format_usd(metadata["cost_usd"]))
     if metadata.get("attempt") is not None:
         parts.append(f"attempt {metadata['attempt']}")
     return ", ".join(parts)

@@ -18,6 +18,7 @@ from pipeline.concepts import read_text_file
 from pipeline.errors import Problem
 from pipeline.parsers import PARSERS
 from pipeline.prompts import RENDERING_VERSION, find_includes, find_undefined
+from pipeline.response_schemas import CHECK_VERSION, find_schema_problem
 from pipeline.scores import Scale
 from pipeline.stages import MADE_STAGES, STAGE_RULES, Mode, Stage
 from pipeline.toml_file import Table, TomlFile, check_config_id, is_finite_number, suggest
@@ -64,7 +65,9 @@ class Template:
         """What of the parser is part of a document's identity, and not of its call's."""
         scale = None if self.scale is None else [self.scale.low, self.scale.high]
         version = PARSERS[self.parser].version
-        return encode_once({"name": self.parser, "version": version, "min_lines": self.min_lines, "scale": scale})
+        inputs = {"name": self.parser, "version": version, "min_lines": self.min_lines, "scale": scale}
+        # Only with a schema, so that the check changed no other id.
+        return encode_once(inputs if self.response_schema is None else inputs | {"schema_check": CHECK_VERSION})
 
 
 def load_templates(config_root: Path, problems: list[Problem]) -> dict[tuple[Stage, str], Template]:
@@ -157,6 +160,9 @@ def _read_schema(folder: Path, table: Table, mode: Mode) -> dict[str, Any] | Non
         return None
     if not isinstance(schema, dict):
         table.report("response_schema", f"{name} is not a JSON Schema. Expected an object.")
+        return None
+    if (problem := find_schema_problem(schema)) is not None:
+        table.report("response_schema", f"{name} is not a JSON Schema: {problem}")
         return None
     return schema
 

@@ -14,7 +14,6 @@ from pipeline.spending import Spending, read_spending
 from pipeline.stages import MADE_STAGES, Status
 from store.calls import Attempt
 from store.data_root import DataRoot
-from store.errors import CallInvalid
 
 GROUPINGS = ("model", "template", "stage", "cohort", "run", "day")
 NO_NAME = "–"  # of a prompt that has no template, or an attempt without a record of its purpose
@@ -111,14 +110,10 @@ def describe_usage(data: DataRoot, by: str) -> Json:
 
 
 def _walk_attempts(data: DataRoot) -> Iterator[tuple[Attempt, Json]]:
-    """Yield each attempt with its request. One without was never sent: its process died before."""
+    """Yield each attempt with its request."""
     for call_id in data.calls.walk():
         for attempt in data.calls.list_attempts(call_id):
-            try:
-                yield attempt, attempt.read_request()
-            except CallInvalid:
-                if (attempt.folder / "request.json").exists():
-                    raise
+            yield attempt, attempt.read_request()
 
 
 def _walk_documents(data: DataRoot) -> Iterator[Mapping[str, Any]]:

@@ -19,6 +19,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -29,14 +30,14 @@ from pipeline.check_workers import Batch, check_batches
 from pipeline.checks import CheckedCall, CheckedDocument, Finding, check_document, check_text
 from pipeline.errors import TaskTableInvalid
 from pipeline.gateway import Call, read_again
-from pipeline.sources import Source, find_bytes, find_text
-from pipeline.task_tables import read_task_table
+from pipeline.sources import Source, find_attempt_files, find_files, find_text
+from pipeline.task_tables import read_task_table, read_written
 from store.calls import Attempt
 from store.data_root import DataRoot
 from store.durable import place_file
 from store.errors import StoreError
 from store.identity import ID_FORM, hash_bytes
-from store.journal import Event, Gap, Record, list_expected
+from store.journal import Event, Gap, Record, list_attempted, list_expected
 
 BATCH_SIZE = 32  # documents or calls: some milliseconds of work
 FEWEST_FOR_WORKERS = 1000  # below, starting processes takes longer than the work
@@ -355,38 +356,44 @@ def _compare_documents(run: _Run, expected: dict[Key, Record]) -> None:
 
 
 def _compare_attempts(run: _Run, records: list[Record]) -> None:
-    recorded: dict[tuple[str, int], Record | None] = {}
-    for record in records:
-        key = str(record.facts.get("call_id")), int(record.facts.get("attempt") or 0)
-        if record.event == Event.ATTEMPTED:
-            recorded[key] = record
-        elif record.event == Event.QUARANTINED and record.facts.get("stage") is None:
-            recorded[key] = None  # moved away: its number stays free
     told = {(finding.place, finding.file) for finding in run.findings}
-    for (call_id, number), last in recorded.items():
-        place = f"calls/{call_id[:2]}/{call_id}/{number:04d}"
-        found = run.attempts.get((call_id, number))
-        if last is not None and found is None and not (run.data.path / place).exists():
+    for (call_id, number), last in list_attempted(records).items():
+        key = call_id, int(number)
+        run.found.attempted[key] = last
+        place = f"calls/{call_id[:2]}/{call_id}/{key[1]:04d}"
+        found = run.attempts.get(key)
+        if found is None and not (run.data.path / place).exists():
             run.findings.append(Finding("vanished", place, "", f"attempted at {last.at}; its folder is gone"))
-        elif last is not None and found is not None:
+        elif found is not None:
             for name, blake3 in sorted((last.facts.get("files") or {}).items()):
                 if found.get(name) != blake3[:16] and found.get(name) != "" and (place, name) not in told:
                     kind = f"{name.partition('.')[0]}_{'altered' if name in found else 'missing'}"
                     run.findings.append(Finding(kind, place, name, "it is not what the journal recorded"))
-    run.found.attempted = {key: last for key, last in recorded.items() if last is not None}
-    _find_number_gaps(run, recorded)
-    run.found.unrecorded_attempts = sorted(key for key in run.answered if key not in recorded)
+    _find_number_gaps(run, records)
+    run.found.unrecorded_attempts = sorted(run.answered - run.found.attempted.keys())
 
 
-def _find_number_gaps(run: _Run, recorded: Mapping[tuple[str, int], Record | None]) -> None:
-    """Attempts are numbered from 1: a number that is left out and that the journal does not know is a lost attempt."""
+def _find_number_gaps(run: _Run, records: list[Record]) -> None:
+    """Attempts are numbered from 1: a number that is left out and that the journal does not know is a lost attempt.
+
+    A call of which attempts were brought in is passed over: the store they came from may not have had every number.
+    """
+    told: dict[str, set[int]] = {}
+    brought_in = set()
+    for record in records:
+        call_id, number = str(record.facts.get("call_id")), record.facts.get("attempt")
+        if "doc_id" not in record.facts and isinstance(number, int):
+            told.setdefault(call_id, set()).add(number)
+            if record.facts.get("origin") is not None:
+                brought_in.add(call_id)
     highest: dict[str, int] = {}
     for call_id, number in run.attempts:
         highest[call_id] = max(number, highest.get(call_id, 0))
     for call_id, last in highest.items():
+        known = told.get(call_id, set()) if call_id not in brought_in else range(last)
         for number in range(1, last):
             place = f"calls/{call_id[:2]}/{call_id}/{number:04d}"
-            is_known = (call_id, number) in run.attempts or (call_id, number) in recorded
+            is_known = (call_id, number) in run.attempts or number in known
             if not is_known and not (run.data.path / place).exists():
                 run.findings.append(Finding("vanished", place, "", f"attempt {last} is there, and {number} is not"))
 
@@ -445,16 +452,22 @@ def _check_pointer(run: _Run, path: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         run.findings.append(Finding("pointer_invalid", place, "", f"it cannot be read: {error}"))
         return
-    if (stage, doc_id) not in run.known:
+    if (stage, doc_id) not in run.known and (stage, doc_id) not in run.found.committed:  # else it has vanished
         run.findings.append(Finding("pointer_dangling", place, "", f"it names {stage}/{doc_id}, which is not there"))
 
 
 def _check_table(run: _Run, path: Path) -> None:
-    """A row's parent is the one that the row's document was made from."""
+    """A row's parent is the one that the row's document was made from.
+
+    What a person edited is held to the config by `daybook validate`.
+    """
     place = str(path.relative_to(run.data.path))
     stage = path.name.removesuffix("_tasks.csv")
+    written = read_written(path.parent)
     try:
         rows = read_task_table(path)
+        if written is not None and hash_bytes(path.read_bytes()) not in written.get(stage, ()):
+            return
     except (TaskTableInvalid, OSError) as error:
         run.findings.append(Finding("table_invalid", place, "", str(error)))
         return
@@ -496,8 +509,8 @@ def _judge_one(run: _Run, finding: Finding) -> str:
         found = find_text(run.config_folder, Path(finding.place).stem) is not None
     elif area == "docs":
         found = _can_mend_document(run, finding, (rest[0], rest[1]))
-    elif area == "calls":
-        found = finding.file == "outcome.json" and _can_interpret_again(run, finding.place)
+    elif area == "calls" and len(rest) == 3:
+        found = _can_mend_attempt(run, finding)
     else:
         found = False
     return REPAIRABLE if found else LOST
@@ -506,14 +519,43 @@ def _judge_one(run: _Run, finding: Finding) -> str:
 def _can_mend_document(run: _Run, finding: Finding, key: Key) -> bool:
     if finding.kind == "answer_missing":
         return False
-    known = run.known.get(key)
-    if finding.file and finding.kind not in WHOLE_DOCUMENT and known is not None and "" not in known.damaged:
-        try:
-            metadata = json.loads((run.data.documents.folder_of(*key) / "metadata.json").read_bytes())
-            return find_bytes(run.data, metadata, finding.file, sources=run.sources) is not None
-        except (OSError, ValueError, KeyError, StoreError):
-            pass
+    is_whole = not finding.file or finding.kind in WHOLE_DOCUMENT
+    record_blake3 = find_record_blake3(run.found, key) if is_whole else None
+    if (record_blake3 is not None) == is_whole:
+        files = find_files(run.data, *key, record_blake3=record_blake3, sources=run.sources)
+        if files is not None:
+            return True
     return _can_make_again(run, key)
+
+
+def find_record_blake3(found: Verification, key: Key) -> str | None:
+    """Return the hash of the metadata.json that a document had when it was committed; None if nobody knows."""
+    record = found.committed.get(key)
+    return None if record is None else str(record.facts.get("metadata_blake3"))
+
+
+def _can_mend_attempt(run: _Run, finding: Finding) -> bool:
+    key = attempt_at(finding.place)
+    wanted = list_wanted_files(run.data, run.found, key, [finding])
+    if wanted and find_attempt_files(run.data, *key, wanted, sources=run.sources) is not None:
+        return True
+    return finding.file == "outcome.json" and _can_interpret_again(run, finding.place)
+
+
+def list_wanted_files(
+    data: DataRoot, found: Verification, key: tuple[str, int], findings: Iterable[Finding]
+) -> dict[str, str]:
+    """Return {name: blake3} of the files of an attempt that findings tell of; {} if the hash of one is not known."""
+    record = found.attempted.get(key)
+    known = dict((record.facts.get("files") or {}) if record else {})
+    with suppress(StoreError):
+        outcome = data.calls.read_attempt(*key).outcome or {}
+        if outcome.get("response_blake3"):
+            known.setdefault("response.bin", outcome["response_blake3"])
+    names = {finding.file for finding in findings}
+    if "" in names:
+        return known if record else {}
+    return {name: known[name] for name in names} if names <= known.keys() else {}
 
 
 def _can_make_again(run: _Run, key: Key) -> bool:

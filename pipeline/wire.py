@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import httpx
 
@@ -27,8 +28,19 @@ MAX_RESPONSE_BYTES = 64 * 2**20  # a hundred times the longest answer any model 
 ERROR_STATUS = 400  # from here on a response is no answer, and nobody pays for it
 
 Keep = Callable[[bytes], None]
-FailureKind = Literal["timeout", "connection", "cut", "too_long"]
+# unreached: no connection, so nothing was sent. connection: it broke before the response began.
+FailureKind = Literal["timeout", "unreached", "connection", "cut", "too_long"]
 T = TypeVar("T")
+
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.WARNING)  # below it they write addresses and headers, which hold keys
+
+
+class Cleaner(Protocol):
+    """Changes bytes on their way, piece by piece; `end` gives what it held back."""
+
+    def feed(self, chunk: bytes) -> bytes: ...
+    def end(self) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -63,32 +75,40 @@ def send(
     keep: Keep,
     connect_seconds: float,
     timeout_seconds: float,
-    clean: Callable[[bytes], bytes] = bytes,
+    cleaner: Cleaner,
+    max_bytes: int | None = None,
 ) -> Exchange:
-    """Return what came of a request; `keep` receives the body's bytes as they arrive.
+    """Return what came of a request; `keep` receives the body's bytes as they arrive, as the cleaner hands them on.
 
-    `timeout_seconds` bounds the whole exchange, however steadily the bytes drip. The body of an error is kept when it
-    is whole, through `clean`, since some providers repeat the key in it. What `keep` raises is raised.
+    `timeout_seconds` bounds the whole exchange, however steadily the bytes drip, and `max_bytes` the body. What `keep`
+    raises is raised.
     """
     request.headers["accept-encoding"] = "identity"  # or the bytes kept would be compressed
     seconds = {"connect": connect_seconds, "read": timeout_seconds, "write": timeout_seconds, "pool": None}
     request.extensions = {**request.extensions, "timeout": seconds}
     exchange = Exchange()
-    _loop().run(_run_exchange(request, exchange, keep, timeout_seconds))
+    _loop().run(_run_exchange(request, exchange, keep, cleaner, timeout_seconds, max_bytes or MAX_RESPONSE_BYTES))
     if exchange.keep_error is not None:
         raise exchange.keep_error  # a full disk is not the provider's error
-    if exchange.is_error and exchange.body:
-        keep(clean(bytes(exchange.body)))
     return exchange
 
 
-async def _run_exchange(request: httpx.Request, exchange: Exchange, keep: Keep, timeout_seconds: float) -> None:
+async def _run_exchange(
+    request: httpx.Request,
+    exchange: Exchange,
+    keep: Keep,
+    cleaner: Cleaner,
+    timeout_seconds: float,
+    max_bytes: int,
+) -> None:
     lane = _lanes().choose()
     try:
         async with asyncio.timeout(timeout_seconds):
-            await _receive(lane.client, request, exchange, keep)
+            await _receive(lane.client, request, exchange, keep, cleaner, max_bytes)
     except TimeoutError:
         exchange.failure = Failure("timeout", f"The whole answer took longer than {timeout_seconds:g} s")
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        exchange.failure = Failure("unreached", f"{type(error).__name__}: {error}")
     except httpx.TimeoutException as error:
         exchange.failure = Failure("timeout", f"{type(error).__name__}: {error}")
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
@@ -96,19 +116,22 @@ async def _run_exchange(request: httpx.Request, exchange: Exchange, keep: Keep, 
         exchange.failure = Failure(kind, f"{type(error).__name__}: {error}")
     finally:
         lane.requests -= 1
+    if exchange.keep_error is None:
+        _hand_on(cleaner.end(), exchange, keep)
 
 
-async def _receive(client: httpx.AsyncClient, request: httpx.Request, exchange: Exchange, keep: Keep) -> None:
+async def _receive(
+    client: httpx.AsyncClient, request: httpx.Request, exchange: Exchange, keep: Keep, cleaner: Cleaner, max_bytes: int
+) -> None:
     response = await client.send(request, stream=True)
     try:
         exchange.headers = {name.lower(): value for name, value in response.headers.items()}
         exchange.http_status = response.status_code
         async for chunk in response.aiter_raw():
-            exchange.body += chunk
-            if not exchange.is_error and not _hand_on(chunk, exchange, keep):
+            if not _hand_on(cleaner.feed(chunk), exchange, keep):
                 return
-            if len(exchange.body) > MAX_RESPONSE_BYTES:
-                message = f"The response has more than {MAX_RESPONSE_BYTES} bytes. Its first part is kept"
+            if len(exchange.body) > max_bytes:
+                message = f"The response has more than {max_bytes} bytes. Its first part is kept"
                 exchange.failure = Failure("too_long", message)
                 return
     finally:
@@ -116,8 +139,10 @@ async def _receive(client: httpx.AsyncClient, request: httpx.Request, exchange: 
 
 
 def _hand_on(chunk: bytes, exchange: Exchange, keep: Keep) -> bool:
+    exchange.body += chunk
     try:
-        keep(chunk)
+        if chunk:
+            keep(chunk)
     except BaseException as error:
         exchange.keep_error = error
         return False

@@ -203,8 +203,14 @@ class AsyncWorker(Worker):  # type: ignore[misc]
         return self._get_work() if is_done or reply.task_id is None else reply
 
     def _keep_alive(self, get_work_response: GetWorkResponse) -> bool:
-        is_waiting = isinstance(self._scheduler, SchedulerClient) and self._scheduler.is_waiting
-        return (is_waiting and not self._stop_requesting_work) or super()._keep_alive(get_work_response)
+        """Stay while other workers may still be told again, or run what was asked of this one too.
+
+        Only with a central scheduler of ours, which notices that another worker has died.
+        """
+        is_needed = isinstance(self._scheduler, SchedulerClient) and (
+            self._scheduler.is_waiting or bool(get_work_response.running_tasks)
+        )
+        return (is_needed and not self._stop_requesting_work) or super()._keep_alive(get_work_response)
 
     def _tell_again_if_forgotten(self) -> bool:
         """Return whether the scheduler was started anew; it then knows all again that it needs to go on."""
@@ -212,7 +218,8 @@ class AsyncWorker(Worker):  # type: ignore[misc]
             return False
         logger.info("The scheduler was started anew; it is told of %d tasks again.", len(self._told_tasks))
         for task_id, told in sorted(self._told_tasks.items(), key=lambda item: item[0] not in self._running_tasks):
-            self._scheduler.add_task(**_describe_again(told, is_running=task_id in self._running_tasks))
+            facts = _describe_again(told, is_running=task_id in self._running_tasks)
+            self._scheduler.add_task(**facts, is_told_again=True)  # Luigi's own server passes over the last
         self._scheduler.add_worker(self._id, self._worker_info)
         return True
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.admissions import open_admission
@@ -23,12 +25,21 @@ from pipeline.completeness import (
 )
 from pipeline.configuration import Configuration, load_configuration
 from pipeline.diagnosis import diagnose
-from pipeline.errors import PlanStale, UnknownName
+from pipeline.edited_tables import plan_edited
+from pipeline.errors import EditedTablesInvalid, PlanStale, TaskTableInvalid, UnknownName
+from pipeline.keys import KeySource
 from pipeline.making import Maker
 from pipeline.planning import CohortPlan, DocumentPlan, RowOutcome, plan_cohort, plan_report
 from pipeline.settings import Roots, find_reserve
 from pipeline.stages import Stage, Status
-from pipeline.task_tables import find_cohorts_of, table_path, write_task_tables
+from pipeline.task_tables import (
+    accept_tables,
+    find_cohorts_of,
+    find_edited_tables,
+    set_tables_aside,
+    table_path,
+    write_task_tables,
+)
 from store.data_root import DataRoot
 
 MISSING = "missing"  # the place of a status in counts and tables, for what was never tried
@@ -47,8 +58,9 @@ class Workspace:
     def __init__(self, roots: Roots) -> None:
         self.roots = roots
         self.data = DataRoot(roots.data, reserve=find_reserve())
-        self.maker = Maker(self.data, admission=open_admission(self.data))
+        self.maker = Maker(self.data, admission=open_admission(self.data), list_key_sources=lambda: self.key_sources)
         self._plans: dict[str, CohortPlan] = {}
+        self._report_ids: dict[str, str] = {}  # of cohorts; each is hashed from all rows
         self._configuration_stamp = Stamp("", 0), 0  # before the configuration was read, and when that was, in ns
         self._checked: dict[str, defaultdict[str, dict[str, int]]] = {}
         self._written: set[str] = set()  # cohorts whose task tables this process has written
@@ -56,13 +68,38 @@ class Workspace:
     @cached_property
     def configuration(self) -> Configuration:
         self._configuration_stamp = stamp_configuration(self.roots), time.time_ns()
-        return load_configuration(self.roots.config)
+        return load_configuration(self.roots.config, data_root=self.roots.data)
+
+    @cached_property
+    def key_sources(self) -> frozenset[KeySource]:
+        """Where the keys of all models of the configuration are."""
+        return frozenset(KeySource.of(model.transport) for model in self.configuration.models.values())
 
     def plan(self, cohort: str) -> CohortPlan:
-        """Return a cohort's plan. Raises UnknownName, ConfigInvalid."""
+        """Return a cohort's plan: what its config gives, or what its task tables ask for that a person edited.
+
+        Raises UnknownName, ConfigInvalid, TaskTableInvalid, EditedTablesInvalid.
+        """
         if cohort not in self._plans:
-            self._plans[cohort] = plan_cohort(self.configuration.get_cohort(cohort))
+            asked = self.configuration.get_cohort(cohort)
+            planned = plan_cohort(asked)
+            if tables := find_edited_tables(planned, self.data.tasks_folder):
+                planned = plan_edited(
+                    planned, asked, tables, configuration=self.configuration, documents=self.data.documents
+                )
+            self._plans[cohort] = planned
         return self._plans[cohort]
+
+    def accept_tables(self, cohort: str) -> None:
+        """Take a cohort's task tables for edited that no record says who wrote."""
+        self.configuration.get_cohort(cohort)
+        accept_tables(self.data.tasks_folder, cohort, temporary_folder=self.data.temporary_folder)
+
+    def set_tables_aside(self, cohort: str) -> list[Path]:
+        """Move a cohort's edited task tables to the quarantine, so that the config's are written; return where to."""
+        self.configuration.get_cohort(cohort)
+        self._plans.pop(cohort, None)
+        return set_tables_aside(self.data.tasks_folder, cohort, self.data.path / "quarantine" / "tables")
 
     def set_budget(self, caps: Caps) -> None:
         """Let the documents of each cohort cost so much in all, and begin to count what is spent anew."""
@@ -159,13 +196,16 @@ class Workspace:
 
     def report_id(self, cohort: str) -> str:
         """Return the doc_id of the report of the complete cohort."""
-        return plan_report(self.plan(cohort))
+        if cohort not in self._report_ids:
+            self._report_ids[cohort] = plan_report(self.plan(cohort))
+        return self._report_ids[cohort]
 
     def find_cohort_of_report(self, doc_id: str) -> str:
         """Return the cohort whose complete report has this doc_id. Raises UnknownName."""
         for cohort in self.configuration.cohorts:
-            if self.report_id(cohort) == doc_id:
-                return cohort
+            with suppress(TaskTableInvalid, EditedTablesInvalid):  # said to who asks for that cohort
+                if self.report_id(cohort) == doc_id:
+                    return cohort
         raise UnknownName("report of a complete cohort", doc_id, [])
 
     def is_settled(self, plan: DocumentPlan) -> bool:

@@ -9,7 +9,8 @@ An attempt is written in this order, each step durable before the next:
     outcome.json    status, text, usage: what was made of the bytes
 
 So a process that dies leaves one of three things: a request without an answer (nobody knows whether
-it was paid), bytes without an outcome (they can be interpreted again), or a finished attempt. Nothing
+it was paid), bytes without an outcome (they can be interpreted again), or a finished attempt. A folder
+without a whole request, as a crash or a power cut leaves it, is no attempt: nothing was sent. Nothing
 here is ever changed or removed; a later attempt gets the next number.
 """
 
@@ -26,7 +27,9 @@ from typing import Any, NamedTuple
 from store.documents import encode_readably
 from store.durable import (
     NewFile,
+    commit_folder,
     create_folder,
+    delete_folder,
     make_folder,
     make_numbered_folder,
     place_file,
@@ -42,6 +45,8 @@ from store.preflight import Preflight
 
 CALL_SCHEMA = 1
 RECORD_TYPE = "call"
+END_OF_RECORD = b"\n}\n"  # of what encode_readably writes; nowhere else in it is a brace at the start of a line
+IMPORTED_FILE = "imported.json"  # only of an attempt that had another number in the store it came from
 
 
 def call_id_of(request: Mapping[str, Any]) -> str:
@@ -75,13 +80,22 @@ class Attempt:
         Raises CallInvalid if they are not the bytes that the outcome recorded.
         """
         try:
-            response = read_file(self.folder / "response.bin")
+            response = _read_bytes(self, "response.bin")
         except FileNotFoundError:
             return None
         recorded = (self.outcome or {}).get("response_blake3")
         if recorded is not None and recorded != hash_bytes(response):
             raise CallInvalid(self.call_id, str(self.number), problem="response.bin does not match its recorded hash")
         return response
+
+    def was_begun(self) -> bool:
+        """Whether its request came to the disk whole; if not, nothing was sent."""
+        if self.outcome is not None or (self.folder / "response.bin").exists():
+            return True
+        try:
+            return _read_bytes(self, "request.json").endswith(END_OF_RECORD)
+        except FileNotFoundError:
+            return False
 
 
 class OpenAttempt:
@@ -151,7 +165,8 @@ class CallLedger:
 
     def list_attempts(self, call_id: str) -> list[Attempt]:
         """Return the attempts of a call in order; [] if it was never tried."""
-        return [self.read_attempt(call_id, number) for number in self._numbers(call_id)]
+        attempts = [self.read_attempt(call_id, number) for number in self._numbers(call_id)]
+        return [attempt for attempt in attempts if attempt.was_begun()]
 
     def read_attempt(self, call_id: str, number: int) -> Attempt:
         """Return one attempt. Raises CallInvalid if its outcome cannot be read."""
@@ -167,6 +182,10 @@ class CallLedger:
         The first and not the newest: a document made again must get the same answer.
         """
         return next((attempt for attempt in self.list_attempts(call_id) if attempt.status == "ok"), None)
+
+    def add_response(self, attempt: Attempt, response: bytes) -> None:
+        """Keep the bytes of an answer that came after the process of its attempt had ended: whole, and once."""
+        place_file(attempt.folder / "response.bin", response, temporary_folder=self._temporary_folder)
 
     def close_attempt(self, attempt: Attempt, outcome: Mapping[str, Any]) -> Attempt:
         """Record the outcome of an attempt whose process died before it could."""
@@ -191,17 +210,61 @@ class CallLedger:
             # Another process interpreted the same bytes a moment ago, while this one was still at work.
             return replace(attempt, outcome=_read_json(attempt, "outcome.json"))
         files = {"request.json": request_blake3, "outcome.json": hash_bytes(content)}
-        self._journal.append(
-            Event.ATTEMPTED,
-            call_id=attempt.call_id,
-            attempt=attempt.number,
-            status=outcome.get("status"),
-            reason=outcome.get("reason"),
-            usd=(outcome.get("cost") or {}).get("usd"),
-            run_id=outcome.get("run_id"),
-            files=files if response is None else {**files, "response.bin": response.blake3},
+        if response is not None:
+            files["response.bin"] = response.blake3
+        self._journal.append_unflushed(
+            Event.ATTEMPTED, **_describe_attempt(attempt.call_id, attempt.number, outcome, files)
         )
         return replace(attempt, outcome=record)
+
+    def find_attempt_with(self, call_id: str, files: Mapping[str, bytes]) -> int | None:
+        """Return the number of the attempt that holds these files, byte for byte; None if there is none.
+
+        Which number it once had elsewhere does not matter.
+        """
+        wanted = {name: content for name, content in files.items() if name != IMPORTED_FILE}
+        for number in self._numbers(call_id):
+            folder = self.folder_of(call_id) / f"{number:04d}"
+            if all(_read_if_there(folder / name) == content for name, content in wanted.items()):
+                return number
+        return None
+
+    def bring_in(self, call_id: str, number: int, files: Mapping[str, bytes], *, origin: Mapping[str, Any]) -> int:
+        """Place an attempt that another store made, byte for byte and durably; return its number here.
+
+        If another attempt has its number, it gets the next free one, and imported.json tells `origin` and the number
+        that it had.
+        """
+        call_folder = self._make_call_folder(call_id)
+        free, content = number, dict(files)
+        while True:
+            final = call_folder / f"{free:04d}"
+            if not final.exists():
+                loser = commit_folder(content, final, temporary_folder=self._temporary_folder)
+                if loser is None:
+                    self._record_brought_in(call_id, free, content, origin)
+                    return free
+                delete_folder(loser)  # its bytes are still at hand
+            free = max(self._numbers(call_id)) + 1
+            record = {"schema": CALL_SCHEMA, "call_id": call_id, "attempt": number, **origin}
+            content = {**files, IMPORTED_FILE: encode_readably(record)}
+
+    def _record_brought_in(
+        self, call_id: str, number: int, files: Mapping[str, bytes], origin: Mapping[str, Any]
+    ) -> None:
+        outcome = json.loads(files.get("outcome.json", b"{}"))
+        hashes = {name: hash_bytes(content) for name, content in files.items()}
+        facts = _describe_attempt(call_id, number, outcome, hashes)
+        self._journal.append_unflushed(Event.ATTEMPTED, **facts, origin=dict(origin))
+
+    def restore(self, call_id: str, number: int, files: Mapping[str, bytes]) -> None:
+        """Put files of an attempt back that are gone; the journal knows that it had them with these bytes."""
+        folder = self._make_call_folder(call_id) / f"{number:04d}"
+        if not folder.exists():
+            commit_folder(files, folder, temporary_folder=self._temporary_folder)
+            return
+        for name, content in files.items():
+            place_file(folder / name, content, temporary_folder=self._temporary_folder)
 
     def folder_of(self, call_id: str) -> Path:
         """Return the folder that holds a call's attempts."""
@@ -217,7 +280,31 @@ class CallLedger:
             names = os.listdir(self.folder_of(call_id))
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise CallInvalid(call_id, "any", problem=f"its folder cannot be read: {error}") from error
         return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _describe_attempt(
+    call_id: str, number: int, outcome: Mapping[str, Any], files: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what the journal keeps of an attempt; `files` are the hashes of its files."""
+    return {
+        "call_id": call_id,
+        "attempt": number,
+        "status": outcome.get("status"),
+        "reason": outcome.get("reason"),
+        "usd": (outcome.get("cost") or {}).get("usd"),
+        "run_id": outcome.get("run_id"),
+        "files": dict(files),
+    }
+
+
+def _read_if_there(path: Path) -> bytes | None:
+    try:
+        return read_file(path)
+    except FileNotFoundError:
+        return None
 
 
 class _Response(NamedTuple):
@@ -225,12 +312,20 @@ class _Response(NamedTuple):
     blake3: str
 
 
-def _read_json(attempt: Attempt, name: str) -> dict[str, Any]:
+def _read_bytes(attempt: Attempt, name: str) -> bytes:
     try:
-        value = json.loads(read_file(attempt.folder / name))
+        return read_file(attempt.folder / name)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CallInvalid(attempt.call_id, str(attempt.number), problem=f"{name} cannot be read: {error}") from error
+
+
+def _read_json(attempt: Attempt, name: str) -> dict[str, Any]:
+    content = _read_bytes(attempt, name)
+    try:
+        value = json.loads(content)
+    except ValueError as error:
         raise CallInvalid(attempt.call_id, str(attempt.number), problem=f"{name} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise CallInvalid(attempt.call_id, str(attempt.number), problem=f"{name} is not an object")

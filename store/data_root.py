@@ -1,6 +1,7 @@
 """The data folder: where documents, calls and texts lie, on one filesystem.
 
-data/docs/  data/calls/  data/texts/  data/tasks/  data/journal/  data/quarantine/  data/.tmp/
+data/docs/  data/calls/  data/batches/  data/texts/  data/tasks/  data/journal/  data/quarantine/
+data/trash/  data/bundles/  data/.tmp/
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from store.batches import BatchStore
 from store.calls import CallLedger
 from store.documents import DocumentStore, encode_readably
 from store.durable import commit_folder, move_folder, unique_path
@@ -17,6 +19,7 @@ from store.errors import StoreNotUsable
 from store.journal import Event, Journal
 from store.preflight import NO_RESERVE, Preflight, Reserve
 from store.texts import TextStore
+from store.trash import Trash
 
 
 class DataRoot:
@@ -43,7 +46,11 @@ class DataRoot:
             journal=self.journal,
             preflight=Preflight(path, reserve),
         )
+        self.batches = BatchStore(path / "batches", temporary_folder=self.temporary_folder)
         self.texts = TextStore(path / "texts", temporary_folder=self.temporary_folder)
+        self.trash = Trash(
+            path / "trash", data_folder=path, temporary_folder=self.temporary_folder, journal=self.journal
+        )
 
     def set_aside(self, place: str, reason: Mapping[str, Any], **names: str | int) -> Path:
         """Move what lies at `place`, a path below the data folder, into quarantine with its reason; return where it is.
@@ -66,8 +73,8 @@ class DataRoot:
         """
         if self.path.exists() and not self.path.is_dir():
             raise StoreNotUsable(self.path, problem="it is not a folder")
-        parts = [self.path, self.temporary_folder, self.documents.root, self.calls.root, self.texts.root]
-        parts.append(self.journal.folder)
+        stores = (self.documents, self.calls, self.batches, self.texts, self.trash)
+        parts = [self.path, self.temporary_folder, self.journal.folder, *(store.root for store in stores)]
         devices = {part.stat().st_dev: part for part in parts if part.exists()}
         if len(devices) > 1:
             places = ", ".join(str(part) for part in devices.values())

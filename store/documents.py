@@ -17,11 +17,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from store.durable import commit_folder, move_folder
+from store.durable import commit_folder, create_folder, move_folder
 from store.errors import (
     DigestCollision,
     DocumentCorrupt,
@@ -29,10 +31,21 @@ from store.errors import (
     DocumentInvalid,
     DocumentMissing,
     StoreError,
+    ValueNotEncodable,
 )
-from store.files import read_file
-from store.identity import ID_FORM, check_file_name, check_id, check_stage, encode_canonically, hash_bytes
+from store.files import lock_folder, read_file
+from store.identity import (
+    ID_FORM,
+    check_file_name,
+    check_id,
+    check_stage,
+    digest_of,
+    encode_canonically,
+    hash_bytes,
+    id_from_digest,
+)
 from store.journal import Event, Journal
+from store.pointer_files import PointerFiles, pointer_of
 
 METADATA_FILE = "metadata.json"
 METADATA_SCHEMA = 1
@@ -91,6 +104,14 @@ class Document:
         return str(record["blake3"])
 
 
+class Placement(NamedTuple):
+    """Where a document from elsewhere goes; beside, if another one is in its place."""
+
+    folder: Path
+    is_beside: bool
+    is_there: bool
+
+
 class DocumentStore:
     """The folder data/docs. `temporary_folder` and `superseded_folder` are on the same filesystem."""
 
@@ -99,6 +120,7 @@ class DocumentStore:
         self._journal = journal
         self._temporary_folder = temporary_folder
         self._superseded_folder = superseded_folder
+        self.pointers = PointerFiles(root, temporary_folder=temporary_folder)
 
     def folder_of(self, stage: str, doc_id: str) -> Path:
         """Return where a document is or would be. Raises NameInvalid for anything but a stage and a doc_id."""
@@ -142,6 +164,10 @@ class DocumentStore:
         """Return (stage, doc_id) of every document whose doc_id starts with `prefix`."""
         return [(stage, doc_id) for stage, doc_id in self.walk() if doc_id.startswith(prefix)]
 
+    def read_metadata(self, stage: str, doc_id: str) -> Mapping[str, Any]:
+        """Return what metadata.json says, with no look at the other files. Raises DocumentMissing, DocumentInvalid."""
+        return _read_metadata(stage, doc_id, self.folder_of(stage, doc_id))
+
     def read(self, stage: str, doc_id: str, *, digest: str | None = None) -> Document:
         """Return a document after the quick check.
 
@@ -177,14 +203,28 @@ class DocumentStore:
         # metadata.json last: a staged folder that has it is complete
         record = encode_readably(complete)
         content = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: record}
-        loser = commit_folder(content, final, temporary_folder=self._temporary_folder)
+        pointer = pointer_of(complete)
+        if pointer:
+            self.pointers.withdraw(stage, pointer.task_id, before=pointer)
         document = Document(stage, doc_id, final, complete)
+        loser = self._commit_folder(document, content)
         if loser is not None:
             move_folder(loser, self._superseded_folder / stage / loser.name)
             self._journal.append(Event.SUPERSEDED, **_describe_commit(document, record), kept=loser.name)
-            return self.read_deeply(stage, doc_id, digest=complete["digest"])
-        self._journal.append(Event.COMMITTED, **_describe_commit(document, record))
+            document = self.read_deeply(stage, doc_id, digest=complete["digest"])
+        self._point_to(document)
         return document
+
+    def _commit_folder(self, document: Document, content: Mapping[str, bytes]) -> Path | None:
+        """Write a document's folder and its record in the journal; return where it lies if another one is there."""
+        self._journal.open()  # before anything is in its place: then only a record is left to write
+        facts = _describe_commit(document, content[METADATA_FILE])
+        acknowledge = partial(self._journal.append_with, event=Event.COMMITTED, **facts)
+        return commit_folder(content, document.folder, temporary_folder=self._temporary_folder, acknowledge=acknowledge)
+
+    def _point_to(self, document: Document) -> None:
+        if pointer := pointer_of(document.metadata):
+            self.pointers.point(document.stage, pointer)
 
     def restore(self, stage: str, doc_id: str, files: Mapping[str, bytes]) -> Document:
         """Put a document back whose folder was moved away: all of its files, metadata.json as it was.
@@ -201,16 +241,68 @@ class DocumentStore:
             if hash_bytes(files[name]) != document.file_blake3(name):
                 raise DocumentCorrupt(stage, doc_id, name, expected=document.file_blake3(name)[:12], found="others")
         content = {**{name: files[name] for name in document.file_names}, METADATA_FILE: record}
-        staged = commit_folder(content, final, temporary_folder=self._temporary_folder)
+        staged = self._commit_folder(document, content)
         if staged is not None:
             raise DocumentInvalid(stage, doc_id, problem=f"it cannot be put back from {staged}", folder=final)
-        self._journal.append(Event.COMMITTED, **_describe_commit(document, record))
+        self._point_to(document)
         return document
 
     def record(self, stage: str, doc_id: str) -> None:
         """Write a sound document into the journal that does not know it yet. Raises StoreError if it is not sound."""
         document = self.read_deeply(stage, doc_id)
         self._journal.append(Event.COMMITTED, **_describe_commit(document, read_file(document.folder / METADATA_FILE)))
+
+    @contextmanager
+    def hold_stage(self, stage: str) -> Iterator[None]:
+        """Let nobody else hold the stage until the block ends: no thread, and no process of this machine.
+
+        Who looks again inside makes a document only once. It saves work; no promise rests on it.
+        """
+        folder = self.root / check_stage(stage)
+        create_folder(folder)
+        with lock_folder(folder):
+            yield
+
+    def place_of(self, stage: str, doc_id: str, metadata: bytes) -> Placement:
+        """Return where a document that another store made would go; `metadata` are the bytes of its metadata.json.
+
+        To its own place if that is free; beside the one that is there if that is another or is damaged.
+        """
+        final = self.folder_of(stage, doc_id)
+        if not os.path.lexists(final):
+            return Placement(final, is_beside=False, is_there=False)
+        try:
+            self.read_deeply(stage, doc_id)
+            if read_file(final / METADATA_FILE) == metadata:
+                return Placement(final, is_beside=False, is_there=True)
+        except StoreError:
+            pass  # damaged: the other one is a good copy
+        beside = self._superseded_folder / stage / f"{doc_id}.{hash_bytes(metadata)[:16]}"
+        return Placement(beside, is_beside=True, is_there=beside.is_dir())
+
+    def bring_in(self, stage: str, doc_id: str, files: Mapping[str, bytes]) -> Placement:
+        """Place a document that another store made, byte for byte and durably; return where, and if it was there.
+
+        `files` has metadata.json too; `find_problem` has been asked. What is in the store already stays as it is.
+        """
+        metadata = files[METADATA_FILE]
+        content = {**{name: files[name] for name in sorted(files) if name != METADATA_FILE}, METADATA_FILE: metadata}
+        place = self.place_of(stage, doc_id, metadata)
+        if place.is_there:
+            return place
+        document = Document(stage, doc_id, place.folder, json.loads(metadata))
+        if place.is_beside:
+            commit_folder(content, place.folder, temporary_folder=self._temporary_folder)
+            kept = place.folder
+        elif (loser := self._commit_folder(document, content)) is not None:  # another process was faster
+            place = self.place_of(stage, doc_id, metadata)
+            kept = self._superseded_folder / stage / loser.name
+            move_folder(loser, kept)
+        else:
+            self._point_to(document)
+            return place
+        self._journal.append(Event.SUPERSEDED, **_describe_commit(document, metadata), kept=kept.name)
+        return place
 
     def walk(self) -> Iterator[tuple[str, str]]:
         """Yield (stage, doc_id) of every document, sorted."""
@@ -237,6 +329,31 @@ def complete_metadata(
     }
     complete = {**metadata, "schema": METADATA_SCHEMA, "stage": stage, "doc_id": doc_id, "files": records}
     return {**complete, "self_blake3": hash_metadata(complete)}
+
+
+def find_problem(stage: str, doc_id: str, files: Mapping[str, bytes]) -> str | None:
+    """Return what is wrong with the files of a document from elsewhere, metadata.json among them; None if nothing is.
+
+    The deep check, and more: that its inputs give its digest, and its digest its doc_id.
+    """
+    try:
+        metadata = json.loads(files[METADATA_FILE])
+    except (KeyError, ValueError, RecursionError) as error:
+        return f"{METADATA_FILE} is absent or no JSON: {error}"
+    if problem := find_metadata_problem(metadata, stage, doc_id):
+        return f"{METADATA_FILE} {problem}"
+    recorded = {name: (record["size_bytes"], record["blake3"]) for name, record in metadata["files"].items()}
+    found = {name: (len(content), hash_bytes(content)) for name, content in files.items() if name != METADATA_FILE}
+    if differing := sorted(name for name, _ in recorded.items() ^ found.items()):
+        return f"{differing[0]} does not match its record"
+    try:
+        if metadata["self_blake3"] != hash_metadata(metadata):
+            return f"{METADATA_FILE} does not match its own hash"
+        if metadata["digest"] != digest_of(stage, metadata.get("inputs")):
+            return "its digest does not follow from its inputs"
+    except (ValueNotEncodable, RecursionError) as error:
+        return f"{METADATA_FILE}: {error}"
+    return None if id_from_digest(metadata["digest"]) == doc_id else "its doc_id does not follow from its digest"
 
 
 def hash_metadata(metadata: Mapping[str, Any]) -> str:
@@ -271,15 +388,28 @@ def _write_object(value: Mapping[str, Any], encoder: json.JSONEncoder, *, depth:
     return "{\n" + ",\n".join(lines) + f"\n{margin[2:]}}}"
 
 
+def _read_when_there(folder: Path) -> bytes | None:
+    """Return metadata.json; None if there is no folder. Raises OSError, FileNotFoundError for a folder without it.
+
+    A folder that was not there at the first look, and is at the second, was committed in between.
+    """
+    try:
+        return read_file(folder / METADATA_FILE)
+    except FileNotFoundError:
+        if not os.path.lexists(folder):
+            return None
+    return read_file(folder / METADATA_FILE)
+
+
 def _read_metadata(stage: str, doc_id: str, folder: Path) -> dict[str, Any]:
     try:
-        content = read_file(folder / METADATA_FILE)
+        content = _read_when_there(folder)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if not os.path.lexists(folder):
-            raise DocumentMissing(stage, doc_id, folder=folder) from None
         raise DocumentInvalid(stage, doc_id, problem=f"it has no {METADATA_FILE}", folder=folder) from error
     except OSError as error:
         raise DocumentInvalid(stage, doc_id, problem=f"{METADATA_FILE}: {error.strerror}", folder=folder) from error
+    if content is None:
+        raise DocumentMissing(stage, doc_id, folder=folder)
     try:
         metadata = json.loads(content)
     except ValueError as error:

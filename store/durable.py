@@ -23,18 +23,20 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import secrets
+import shutil
 import socket
 import stat
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from store.errors import WriteFailed
-from store.flushing import Flush, SingleFlush, open_flush
+from store.flushing import Flush, open_flush
 
 FILE_MODE = 0o444
 FOLDER_MODE = 0o755
@@ -42,13 +44,14 @@ NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
+_FICLONE = 0x40049409  # from linux/fs.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _HOST = "".join(character for character in socket.gethostname() if character.isalnum())[:32]
 
 
 def create_folder(path: Path) -> None:
     """Make `path` and the folders above it; each new name is durable in the folder that holds it."""
-    if not path.is_dir():
+    if not _is_folder(path):
         holders = make_folder(path)
         with _flush_for(path, into=path) as flush:
             flush.finish(holders)
@@ -56,7 +59,7 @@ def create_folder(path: Path) -> None:
 
 def make_folder(path: Path) -> list[Path]:
     """Make `path` and the folders above it, and return the folders that hold new names, which are to be flushed."""
-    if path.is_dir():
+    if _is_folder(path):
         return []
     holders = make_folder(path.parent)
     # If it is there now, another process made it a moment ago and may not have flushed it yet.
@@ -83,9 +86,16 @@ def _make_folder_exclusively(path: Path) -> bool:
 
 def create_temporary_folder(path: Path) -> None:
     """Make the folder for files under way. Its own name needs no flush: nothing in it is promised."""
-    if not path.is_dir():
+    if not _is_folder(path):
         create_folder(path.parent)
         _make_folder_exclusively(path)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # a disk that is broken does not even tell what is there
+        raise WriteFailed(path, problem=_describe(error)) from error
 
 
 @contextmanager
@@ -98,6 +108,21 @@ def _flush_for(path: Path, *, into: Path) -> Iterator[Flush]:
         raise
     except OSError as error:
         raise WriteFailed(path, problem=_describe(error)) from error
+
+
+class SharedBytes(bytes):
+    """Bytes that the file `source` holds, too: a new file with them shares its blocks where the filesystem can.
+
+    Neither file changes when the other one is written to, so this is no link.
+    """
+
+    source: Path
+
+    @classmethod
+    def read(cls, source: Path) -> SharedBytes:
+        content = cls(source.read_bytes())
+        content.source = source
+        return content
 
 
 class NewFile:
@@ -124,6 +149,19 @@ class NewFile:
         except OSError as error:
             self.abandon()
             raise WriteFailed(self.path, problem=_describe(error)) from error
+
+    def share(self, content: SharedBytes) -> None:
+        """Write `content` as blocks shared with its source; as a copy, if that is not possible or not the same."""
+        try:
+            with content.source.open("rb") as source:
+                fcntl.ioctl(self._descriptor, _FICLONE, source.fileno())
+            if self.path.read_bytes() == content:
+                self.size_bytes = len(content)
+                return
+            os.ftruncate(self._descriptor, 0)  # the source has changed since it was read
+        except OSError:
+            pass  # another filesystem, or one without shared blocks
+        self.append(content)
 
     def finish(self, flush: Flush) -> None:
         """Hand the bytes to `flush` and close. Raises WriteFailed if fewer bytes arrived than were written."""
@@ -166,29 +204,31 @@ class AppendedFile:
             raise WriteFailed(path, problem=_describe(error)) from error
         # Closed when nobody has it any more: a thread may flush while another sees the disk refuse.
         weakref.finalize(self, os.close, self._descriptor)
-        self._writing, self._flushing = threading.Lock(), threading.Lock()
-        self._written = self._flushed = 0  # records
-        self._is_refused = False
+        self._writing = threading.Lock()
+        self._is_named = self._is_refused = False
 
-    def append(self, record: bytes) -> None:
-        """Write a record and make it durable. Threads that wait for one flush share the next."""
-        with self._refusing():
-            with self._writing:
-                if os.write(self._descriptor, record) != len(record):
-                    raise OSError(errno.ENOSPC, "the disk took a part of the record")
-                self._written += 1
-                own = self._written
-            with self._flushing:
-                if self._flushed < own:
-                    self._flush()
+    def append(self, content: bytes) -> None:
+        """Write whole records and make them durable, with all that were appended before."""
+        with _flush_for(self.path, into=self.path.parent) as flush:
+            self.append_with(flush, content, [])
 
-    def _flush(self) -> None:
-        written = self._written
+    def append_with(self, flush: Flush, content: bytes, folders: Sequence[Path]) -> None:
+        """Make the names in `folders` durable, and records that tell of them: never a record without its names."""
         with self._refusing():
-            os.fsync(self._descriptor)
-            if self._flushed == 0:
-                SingleFlush().finish([self.path.parent])  # its name
-        self._flushed = written
+            own = [] if self._is_named else [self.path.parent]
+            flush.finish_before(lambda: self._write(content), [*folders, *own])
+            self._is_named = True
+
+    def append_unflushed(self, content: bytes) -> None:
+        """Write whole records that a power cut may take until the next ones are durable."""
+        with self._refusing():
+            self._write(content)
+
+    def _write(self, content: bytes) -> int:
+        with self._writing:
+            if os.write(self._descriptor, content) != len(content):
+                raise OSError(errno.ENOSPC, "the disk took a part of the records")
+        return self._descriptor
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
@@ -196,6 +236,9 @@ class AppendedFile:
             raise WriteFailed(self.path, problem="the disk has refused an earlier record")
         try:
             yield
+        except WriteFailed:
+            self._is_refused = True
+            raise
         except OSError as error:
             self._is_refused = True
             raise WriteFailed(self.path, problem=_describe(error)) from error
@@ -221,7 +264,10 @@ def write_in_new_folder(folder: Path, name: str, content: bytes, *, holders: Ite
 
 def _write_file(path: Path, content: bytes, flush: Flush) -> None:
     file = NewFile(path)
-    file.append(content)
+    if isinstance(content, SharedBytes):
+        file.share(content)
+    else:
+        file.append(content)
     file.finish(flush)
 
 
@@ -240,16 +286,71 @@ def place_file(path: Path, content: bytes, *, temporary_folder: Path, replace: b
                 rename_without_replacing(staged, path)
         except FileExistsError:
             staged.unlink()  # holds the same bytes that are at `path`, or ones that the caller still has
+            flush.finish([path.parent])  # the other may not have flushed its name yet, or have died before
             return False
         flush.finish([path.parent])
     return True
 
 
-def commit_folder(files: Mapping[str, bytes], final: Path, *, temporary_folder: Path) -> Path | None:
+def place_derived_file(path: Path, content: bytes, *, temporary_folder: Path) -> None:
+    """Put a whole file at `path`, in the place of any that is there, without flushing it. Raises OSError.
+
+    Only for what can be made again from what is durable, and is checked when it is read: after a power cut the
+    file may be gone, empty or the one before.
+    """
+    staged = unique_path(temporary_folder, path.name)
+    try:
+        _write_unflushed(staged, content)
+    except FileNotFoundError:
+        temporary_folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        _write_unflushed(staged, content)
+    try:
+        staged.replace(path)
+    except FileNotFoundError:
+        path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        staged.replace(path)
+
+
+def _write_unflushed(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, NEW_FILE, FILE_MODE)
+    try:
+        if os.write(descriptor, content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def place_new_file(path: Path) -> Iterator[NewFile]:
+    """Yield a file to append to, which is at `path`, whole and durably, when the block has ended well.
+
+    Until then it lies beside `path` under another name; if the block raises, it is removed. Raises FileExistsError.
+    """
+    create_folder(path.parent)
+    file = NewFile(unique_path(path.parent, f".{path.name}"))
+    try:
+        yield file
+        with _flush_for(path, into=path.parent) as flush:
+            file.finish(flush)
+            flush.finish([])
+            rename_without_replacing(file.path, path)
+            flush.finish([path.parent])
+    except BaseException:
+        file.abandon()
+        file.path.unlink(missing_ok=True)
+        raise
+
+
+Acknowledge = Callable[[Flush, Sequence[Path]], None]  # makes the names in these folders durable, and may say so
+
+
+def commit_folder(
+    files: Mapping[str, bytes], final: Path, *, temporary_folder: Path, acknowledge: Acknowledge | None = None
+) -> Path | None:
     """Write `files` as the new folder `final`, in their order, durably. See the module's docstring.
 
-    Returns None; or, if something is at `final` already because somebody else was faster, the folder under
-    `temporary_folder` in which the files lie, durably.
+    `acknowledge` does the last step, if it is to do more. Returns None; or, if something is at `final` already because
+    somebody else was faster, the folder under `temporary_folder` in which the files lie, durably.
     """
     create_folder(final.parent)
     create_temporary_folder(temporary_folder)
@@ -260,14 +361,19 @@ def commit_folder(files: Mapping[str, bytes], final: Path, *, temporary_folder: 
         try:
             rename_without_replacing(staged, final)
         except FileExistsError:
+            flush.finish([final.parent])  # the other may not have flushed its name yet, or have died before
             return staged
-        flush.finish([final.parent])
+        if acknowledge is None:
+            flush.finish([final.parent])
+        else:
+            acknowledge(flush, [final.parent])
     return None
 
 
 def _write_folder(folder: Path, files: Mapping[str, bytes], flush: Flush) -> list[Path]:
     """Write files into a new folder and return it and its sub-folders, the deepest first."""
-    folders = sorted({(folder / name).parent for name in files} | {folder})
+    inner = {parent for name in files for parent in PurePath(name).parents}
+    folders = sorted({folder / parent for parent in inner} | {folder})
     for path in folders:
         path.mkdir(FOLDER_MODE)
     for name, content in files.items():
@@ -281,6 +387,14 @@ def move_folder(source: Path, final: Path) -> None:
     with _flush_for(final, into=final.parent) as flush:
         rename_without_replacing(source, final)
         flush.finish([final.parent])
+
+
+def delete_folder(path: Path) -> None:
+    """Delete a folder with all it holds, for good. Only what nobody can ask for any more may be given to it."""
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise WriteFailed(path, problem=_describe(error)) from error
 
 
 def rename_without_replacing(source: Path, target: Path) -> None:

@@ -9,6 +9,8 @@ StoreError
 ├── DocumentCorrupt      a file's bytes do not match their recorded size or hash
 ├── DigestCollision      two different inputs share one doc_id
 ├── CallInvalid          an attempt's record cannot be read
+├── BatchInvalid         a batch's record cannot be read
+├── TrashInvalid         an entry of the trash is absent, or its record cannot be read
 ├── TextMissing          a text that inputs name is not kept
 ├── NoRoom               less is free than is to be kept free; nothing was sent
 ├── WriteFailed          the disk refused; nothing was committed
@@ -96,12 +98,28 @@ class CallInvalid(StoreError):
         super().__init__(f"Call {call_id}, attempt {attempt}: {problem}. Its files are kept as they are.")
 
 
+class BatchInvalid(StoreError):
+    """A batch's record cannot be read."""
+
+    def __init__(self, batch: str, *, problem: str) -> None:
+        self.batch, self.problem = batch, problem
+        super().__init__(f"Batch {batch}: {problem}. Its files are kept as they are.")
+
+
 class TextMissing(StoreError):
     """A text that a document's inputs name is not kept, or not with those bytes."""
 
     def __init__(self, digest: str, *, problem: str) -> None:
         self.digest, self.problem = digest, problem
         super().__init__(f"Text {digest}: {problem}.")
+
+
+class TrashInvalid(StoreError):
+    """An entry of the trash is absent, or its record cannot be read."""
+
+    def __init__(self, entry_id: str, *, problem: str) -> None:
+        self.entry_id, self.problem = entry_id, problem
+        super().__init__(f"Entry {entry_id} of the trash: {problem}. Its folders are kept as they are.")
 
 
 class WriteFailed(StoreError):

@@ -5,8 +5,12 @@
     0000005b 4a1f… {"at":"2026-11-21T10:46:42.123456Z","event":"committed",…}\\n
     length   blake3 payload: one JSON object in ASCII; length in bytes, as 8 hex digits
 
-A record is appended after what it tells of is durable, so what it says is true, and is itself durable when `append`
-returns. A power cut between the two leaves a document without a record, which is a good document all the same.
+A record is written after what it tells of is durable, so what it says is true. That a document was committed is durable
+when `append` returns; a power cut between the two leaves a document without a record, which is a good document all the
+same. What was attempted becomes durable with the commit that follows: the ledger has it in any case.
+
+Only what somebody removes is told before it moves: a crash in between leaves a document that nobody vouches for, and
+not one that seems to have vanished.
 
 A reader passes over bytes that are no whole record, wherever a crash has cut one, and finds the next.
 """
@@ -19,7 +23,8 @@ import re
 import secrets
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +33,7 @@ from typing import Any, NamedTuple
 from store.durable import AppendedFile
 from store.errors import WriteFailed
 from store.files import read_file
+from store.flushing import Flush
 from store.identity import hash_bytes
 
 SUFFIX = ".journal"
@@ -44,7 +50,8 @@ class Event(StrEnum):
     COMMITTED = "committed"  # a document is there
     SUPERSEDED = "superseded"  # a document that came second is kept aside
     QUARANTINED = "quarantined"  # a document or an attempt was moved away, because it is damaged
-    REMOVED = "removed"  # a document was moved away, because somebody wanted it
+    REMOVED = "removed"  # a document or an attempt is moved away, because somebody wants it
+    RESTORED = "restored"  # what was removed is back: what was told of it before holds again
 
 
 class Record(NamedTuple):
@@ -74,17 +81,37 @@ class Journal:
         self._pid = 0
 
     def append(self, event: Event, **facts: Any) -> None:
-        """Append a record; it is durable when this returns. Raises WriteFailed."""
-        at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        file = self._open()
+        """Append a record; it is durable when this returns, as are all before it. Raises WriteFailed."""
+        self.append_all(event, [facts])
+
+    def append_all(self, event: Event, facts: Iterable[Mapping[str, Any]]) -> None:
+        """Append a record for each; they are durable when this returns. Raises WriteFailed."""
+        content = b"".join(_encode_event(event, each) for each in facts)
+        if content:
+            with self._writing() as file:
+                file.append(content)
+
+    def append_with(self, flush: Flush, folders: Sequence[Path], *, event: Event, **facts: Any) -> None:
+        """Make the names in `folders` durable, and a record that tells of them. Raises WriteFailed."""
+        with self._writing() as file:
+            file.append_with(flush, _encode_event(event, facts), folders)
+
+    def append_unflushed(self, event: Event, **facts: Any) -> None:
+        """Append a record that becomes durable with the next. Raises WriteFailed."""
+        with self._writing() as file:
+            file.append_unflushed(_encode_event(event, facts))
+
+    @contextmanager
+    def _writing(self) -> Iterator[AppendedFile]:
         try:
-            file.append(encode_record({"event": event, "at": at, **facts}))
+            yield self.open()
         except WriteFailed:
             with self._guard:
                 self._file = None  # a file that the disk has refused is not trusted again: the next record begins one
             raise
 
-    def _open(self) -> AppendedFile:
+    def open(self) -> AppendedFile:
+        """Return the file of this process, made if it has none. Raises WriteFailed."""
         with self._guard:
             if self._file is None or self._pid != os.getpid():  # a forked child writes its own
                 self._file, self._pid = AppendedFile(self.folder / _new_name()), os.getpid()
@@ -104,6 +131,11 @@ class Journal:
 
 def _new_name() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+
+
+def _encode_event(event: Event, facts: Mapping[str, Any]) -> bytes:
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return encode_record({"event": event, "at": at, **facts})
 
 
 def encode_record(content: dict[str, Any]) -> bytes:
@@ -152,11 +184,26 @@ def _read_payload(payload: bytes) -> Record | None:
 
 def list_expected(records: Iterable[Record]) -> dict[tuple[str, str], Record]:
     """Return {(stage, doc_id): its last record} of the documents that should be there. `records` are in order."""
-    expected: dict[tuple[str, str], Record] = {}
+    documents = (record for record in records if "doc_id" in record.facts and record.event != Event.SUPERSEDED)
+    return _follow(documents, "stage", "doc_id", made=Event.COMMITTED)
+
+
+def list_attempted(records: Iterable[Record]) -> dict[tuple[str, str], Record]:
+    """Return {(call_id, number): its last record} of the attempts that should be there. `records` are in order."""
+    attempts = (record for record in records if "doc_id" not in record.facts)
+    return _follow(attempts, "call_id", "attempt", made=Event.ATTEMPTED)
+
+
+def _follow(records: Iterable[Record], *names: str, made: Event) -> dict[tuple[str, str], Record]:
+    present: dict[tuple[str, str], Record] = {}
+    removed: dict[tuple[str, str], Record] = {}
     for record in records:
-        key = str(record.facts.get("stage")), str(record.facts.get("doc_id"))
-        if record.event == Event.COMMITTED:
-            expected[key] = record
-        elif record.event in (Event.QUARANTINED, Event.REMOVED):
-            expected.pop(key, None)
-    return expected
+        first, second = (str(record.facts.get(name)) for name in names)
+        key = first, second
+        if record.event == made:
+            present[key] = record
+        elif record.event in (Event.QUARANTINED, Event.REMOVED) and key in present:
+            removed[key] = present.pop(key)
+        elif record.event == Event.RESTORED and key in removed:
+            present.setdefault(key, removed[key])
+    return present

@@ -190,6 +190,7 @@ class ProviderServer:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.answered: list[tuple[Request, Reply]] = []
+        self.connections: set[tuple[str, int]] = set()  # the clients' addresses
         self.reply: Callable[[Request], Reply] = reply_with_last_message
         self._server = _Server(("127.0.0.1", 0), _make_handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -229,6 +230,7 @@ def _make_handler(provider: ProviderServer) -> type[BaseHTTPRequestHandler]:
             content = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
             request = Request(self.path, headers, json.loads(content))
+            provider.connections.add(self.client_address)
             provider.requests.append(request)
             reply = provider.reply(request)
             time.sleep(reply.wait_seconds)

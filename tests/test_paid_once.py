@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.provider_server import PASSING, Mixture, ProviderServer, Reply, Request, make_completion, reply_json
+from tests.provider_server import FAULTS, PASSING, Mixture, ProviderServer, Reply, Request, make_completion, reply_json
 from tests.test_command_line import BIN, run_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("paid once")]
@@ -77,8 +77,12 @@ def count_good_answers(provider: ProviderServer) -> Counter[tuple[str, int]]:
 
 
 def read_attempts(folder: Path) -> list[tuple[Path, dict[str, object] | None]]:
-    """Return the folder and the outcome of every attempt; None for one whose process died."""
-    attempts = sorted(path.parent for path in folder.glob("data/calls/*/*/*/request.json"))
+    """Return the folder and the outcome of every attempt; None for one whose process died.
+
+    A request that a kill cut short was never sent, and is no attempt.
+    """
+    requests = folder.glob("data/calls/*/*/*/request.json")
+    attempts = sorted(path.parent for path in requests if path.read_bytes().endswith(b"\n}\n"))
     outcomes = [path / "outcome.json" for path in attempts]
     return [(path.parent, json.loads(path.read_bytes()) if path.exists() else None) for path in outcomes]
 
@@ -146,3 +150,19 @@ def build_and_kill(folder: Path, provider: ProviderServer, *, after: int, chance
 def call_in(attempt_folder: Path) -> tuple[str, int]:
     request = json.loads((attempt_folder / "request.json").read_bytes())
     return request["messages"][-1]["content"], request["params"]["seed"]
+
+
+@pytest.mark.parametrize("options", [[], ["--allow-missing"]])
+def test_a_wrong_key_stops_a_build_after_few_calls_and_is_said_once(
+    folder: Path, provider: ProviderServer, options: list[str]
+) -> None:
+    provider.reply = FAULTS["401 with the key"].make_reply
+
+    done = subprocess.run(
+        [BIN / "daybook", "build", COHORT, *options], cwd=folder, env=os.environ, capture_output=True, text=True
+    )
+
+    assert done.returncode != 0
+    assert len(provider.requests) <= 2 + 16  # two refusals, and what is on its way when the third is noted
+    assert done.stderr.count("here is not asked again in this run.") == 1
+    assert len(read_attempts(folder)) == len(provider.requests)

@@ -60,6 +60,26 @@ def test_a_scheduling_benchmark_runs_all_its_tasks(tmp_path, name):
 
 
 @pytest.mark.slow
+def test_gateway_measures_the_calls_of_both_and_holds_them_to_its_aims(tmp_path):
+    result = run_benchmark(tmp_path, "gateway", "--sizes", "20")
+
+    assert [row["asked by"] for row in result["rows"]] == ["bare httpx", "gateway"] * 5
+    assert {row["calls"] for row in result["rows"]} == {20}
+    assert [aim["limit"] for aim in result["aims"]] == ["<= 3"] * 4 + ["<= 1.15"]
+    assert "litellm writes the request" in result["notes"][0]
+
+
+@pytest.mark.slow
+def test_embedded_writes_the_same_texts_through_the_gateway_and_without_it(tmp_path):
+    result = run_benchmark(tmp_path, "embedded", "--sizes", "4", "--quick")
+
+    bare, ours = result["rows"][:2]
+    assert (bare["asked by"], ours["asked by"]) == ("bare xllamacpp", "gateway")
+    assert bare["tokens"] == ours["tokens"] > 0
+    assert [aim["limit"] for aim in result["aims"]] == [">= 0.9"] * 2
+
+
+@pytest.mark.slow
 def test_planning_measures_a_plan_and_the_start_of_a_build(tmp_path):
     result = run_benchmark(tmp_path, "planning", "--sizes", "100,300")
 
@@ -180,3 +200,12 @@ def test_every_peer_has_its_version_and_its_files():
     for peer in PEERS.values():
         assert "==" in peer.requirement or peer.name == "make"
         assert all((workflows / name).exists() for name in peer.files)
+
+
+@pytest.mark.slow
+def test_two_workers_ask_each_call_once_although_their_scheduler_is_killed_twice(tmp_path):
+    result = run_benchmark(tmp_path, "two_workers", "--documents", "240")
+
+    assert result["rows"][0]["restarts"] == 2
+    assert result["rows"][0]["requests"] == 240
+    assert [aim for aim in result["aims"] if aim["met"] != "yes"] == []

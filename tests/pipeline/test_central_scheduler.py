@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -25,6 +26,7 @@ from luigi.rpc import RemoteScheduler
 from luigi.scheduler import DISABLED, DONE, FAILED, PENDING, RUNNING, Scheduler
 from luigi.worker import Worker
 
+from pipeline import central_scheduler
 from pipeline.central_scheduler import CentralScheduler
 from pipeline.document_page import find_link
 from pipeline.errors import InputInvalid
@@ -186,7 +188,7 @@ def test_a_document_has_a_page_that_can_run_nothing(folder):
         text.write_text(evil)  # the echo repeats it
     built = run_json(folder, "build", COHORT)
     server = Server(folder / "data")
-    doc_id = next((folder / "data" / "docs" / "draft").iterdir()).name
+    doc_id = next((folder / "data" / "docs" / "draft").glob("[0-9a-z]*")).name
 
     page = server.ask("GET", f"/document/draft/{doc_id}")
     report = server.ask("GET", f"/document/report/{built['report']['doc_id']}/extras/report.html")
@@ -223,7 +225,7 @@ def test_only_files_of_the_document_are_sent(folder):
     run(folder, "daybook", "plan", COHORT)
     run(folder, "daybook", "build", COHORT)
     server = Server(folder / "data")
-    draft = next((folder / "data" / "docs" / "draft").iterdir())
+    draft = next((folder / "data" / "docs" / "draft").glob("[0-9a-z]*"))
 
     sent = server.ask("GET", f"/document/draft/{draft.name}/prompt.txt")
     others = [server.ask("GET", f"/document/draft/{draft.name}/{name}")[0] for name in ("x.txt", "../x", "%2e%2e/x")]
@@ -415,6 +417,58 @@ def test_those_that_do_not_come_back_are_waited_for_some_seconds_only(tmp_path):
     assert ask_for_work(after, "second") == "draft"
 
 
+def test_those_that_come_back_slowly_are_waited_for(tmp_path, monkeypatch):
+    """A worker with thousands of tasks takes longer to tell them again than one that is gone is waited for."""
+    seconds = 0.0
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: seconds)
+    monkeypatch.setattr(central_scheduler, "time", clock)
+    after = restart_with_workers(tmp_path, "first", return_seconds=10)
+    add(after, "draft", worker="second")
+
+    for number in range(5):
+        seconds += 9
+        add(after, f"other {number}", worker="first", is_told_again=True)
+
+    assert ask_for_work(after, "second") is None
+    seconds += 11
+    assert ask_for_work(after, "second") == "draft"
+
+
+@pytest.mark.parametrize("told", [PENDING, FAILED])
+def test_what_was_done_is_not_done_again_because_another_worker_tells_it_later(told, tmp_path):
+    after = restart_with_workers(tmp_path, "first", "second")
+    add(after, "draft", worker="first", status=DONE, is_told_again=True)
+    after.add_worker("first", [])
+
+    add(after, "draft", worker="second", status=told, is_told_again=True)
+    after.add_worker("second", [])
+
+    assert read_statuses(after) == {"draft": DONE}
+    assert ask_for_work(after, "second") is None
+
+
+def test_what_an_old_state_holds_for_done_is_made_if_a_worker_tells_that_it_is_not(tmp_path):
+    after = restart_with_workers(tmp_path, "first", status=DONE)
+
+    add(after, "draft", worker="first", status=PENDING, is_told_again=True)
+    after.add_worker("first", [])
+
+    assert ask_for_work(after, "first") == "draft"
+
+
+def restart_with_workers(tmp_path: Path, *workers: str, status: str = PENDING, **settings: Any) -> CentralScheduler:
+    """Return a scheduler with the saved state of one that knew these workers and the task `draft` of each."""
+    path = str(tmp_path / "state.pickle")
+    before = make_scheduler(state_path=path)
+    for worker in workers:
+        add(before, "draft", worker=worker, status=status)
+        before.add_worker(worker, [])
+    before.dump()
+    after = make_scheduler(state_path=path, **settings)
+    after.load()
+    return after
+
+
 def test_an_output_that_was_deleted_is_made_again_at_once():
     scheduler = make_scheduler()
     add(scheduler, "draft", status=DONE)
@@ -582,6 +636,40 @@ def test_a_worker_tells_a_restarted_scheduler_everything_again(state, own_server
     assert set(Counter(row["status"] for row in own_server.call("task_list").values())) == {DONE}
 
 
+class CountingClient(SchedulerClient):
+    """Counts how often work was asked for."""
+
+    asked = 0
+
+    def get_work(self, *arguments: Any, **facts: Any) -> dict[str, Any]:
+        self.asked += 1
+        return super().get_work(*arguments, **facts)
+
+
+def test_a_worker_stays_until_others_have_ended_what_was_asked_of_it_too(own_server, tmp_path, monkeypatch):
+    monkeypatch.setattr(Step, "ran", [])
+    monkeypatch.setattr(Step, "may_end", threading.Event())
+    Step.may_end.set()
+    first, child = Step(n=0, world=str(tmp_path)), Step(n=1, world=str(tmp_path))
+    own_server.call("add_task", task_id=first.task_id, worker="other")
+    assert own_server.call("get_work", worker="other", current_tasks=[])["task_id"] == first.task_id
+    client, has_ended = CountingClient(own_server.url), threading.Event()
+
+    def end_the_first() -> None:
+        wait_until(lambda: client.asked >= 3 or has_ended.is_set())
+        Step.ran.append(0)
+        own_server.call("add_task", task_id=first.task_id, worker="other", status=DONE)
+
+    ending = threading.Thread(target=end_the_first)
+    ending.start()
+    worker = run_root(child, client, **QUICK)
+    has_ended.set()
+    ending.join()
+
+    assert worker.run_succeeded
+    assert Step.ran == [0, 1]
+
+
 def wait_until(is_so: Callable[[], object]) -> None:
     deadline = time.monotonic() + 60
     while not is_so():
@@ -645,7 +733,7 @@ def test_two_builds_share_a_scheduler_that_is_killed_and_pay_nothing_twice(folde
         build.communicate(timeout=120)
     server.stop()
 
-    assert {build.returncode for build in builds} <= {0, 30}
+    assert {build.returncode for build in builds} == {0}
     assert len(slow_provider.requests) == 6
     assert count_attempts(folder) == 42
     assert run_json(folder, "build", COHORT)["complete"]

@@ -46,7 +46,7 @@ def is_complete(roots: Roots) -> bool:
 
 
 def a_document(roots: Roots) -> Path:
-    return next((roots.data / "docs" / "essay").iterdir())
+    return next((roots.data / "docs" / "essay").glob("[0-9a-z]*"))
 
 
 def edit_a_template(roots: Roots) -> None:
@@ -70,7 +70,7 @@ def remove_a_document(roots: Roots) -> None:
 
 
 def remove_the_report(roots: Roots) -> None:
-    next((roots.data / "docs" / "report").iterdir()).rename(roots.data / "moved-away")
+    next((roots.data / "docs" / "report").glob("[0-9a-z]*")).rename(roots.data / "moved-away")
 
 
 def remove_a_file_of_a_document(roots: Roots) -> None:

@@ -35,6 +35,7 @@ IDENTITY_KEYS = {
 OTHER_KEYS = {
     "api_base": '"http://gpu-1:8000/v1"',
     "api_key_env": '"MY_KEY"',
+    "api_key_file": '"/keys/mine.key"',
     "timeout_seconds": "5",
     "connect_seconds": "5",
     "deadline_seconds": "50",
@@ -45,6 +46,7 @@ OTHER_KEYS = {
     "slots": "4",
     "input_usd_per_million_tokens": "1.25",
     "output_usd_per_million_tokens": "10",
+    "batch_discount": "0.5",
     "requests_per_minute": "60",
     "tokens_per_minute": "100000",
     "concurrency": "8",
@@ -54,10 +56,10 @@ OTHER_KEYS = {
 MODEL_IDENTITY_FIELDS = {"model", "endpoint", "params"}
 MODEL_OTHER_FIELDS = {
     "model_id", "transport", "limits", "label", "description",
-    "input_usd_per_million_tokens", "output_usd_per_million_tokens",
+    "input_usd_per_million_tokens", "output_usd_per_million_tokens", "batch_discount",
 }  # fmt: skip
 TRANSPORT_FIELDS = {
-    "api_base", "api_key_env", "timeout_seconds", "context_tokens", "threads", "slots",
+    "api_base", "api_key_env", "api_key_file", "timeout_seconds", "context_tokens", "threads", "slots",
     "connect_seconds", "deadline_seconds", "retries", "backoff_seconds",
 }  # fmt: skip
 
@@ -112,7 +114,8 @@ def test_every_key_of_models_toml_is_classified(tmp_path: Path) -> None:
 def list_known_keys() -> set[str]:
     """Return every key that models.toml takes: those that the reader's own lists name."""
     transport = {*reader.TRANSPORT_KEYS, *reader.LIMIT_KEYS}
-    return {"model", "endpoint", *reader.PARAMETERS, *transport, *reader.PRICE_KEYS, *reader.PEOPLE_KEYS}
+    money = {*reader.PRICE_KEYS, *reader.BATCH_KEYS}
+    return {"model", "endpoint", *reader.PARAMETERS, *transport, *money, *reader.PEOPLE_KEYS}
 
 
 def test_the_identity_holds_the_model_string_the_endpoint_and_the_parameters_that_are_set(tmp_path: Path) -> None:
@@ -188,8 +191,9 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         "reasoning_effort": "low",
         "extra_body": {"chat_template_kwargs": {"enable_thinking": False}},
     }
-    assert model.transport == Transport("http://gpu-1:8000/v1", "MY_KEY", 5, 512, 2, 4, 5, 50, 2, 0.5)
+    assert model.transport == Transport("http://gpu-1:8000/v1", "MY_KEY", 5, 512, 2, 4, 5, 50, 2, 0.5, "/keys/mine.key")
     assert (model.input_usd_per_million_tokens, model.output_usd_per_million_tokens) == (1.25, 10)
+    assert model.batch_discount == 0.5
     assert (model.label, model.description) == ("Small", "The small one.")
 
 
@@ -226,6 +230,8 @@ def test_without_a_seed_none_is_sent(tmp_path: Path) -> None:
         ("extra_body = { a = 2024-01-01 }", "inputs.a is datetime.date(2024, 1, 1) (date), which has no canonical"),
         ("endpoint = 1", "endpoint is 1. Expected a text in quotes."),
         ("api_base = 'http://x'", "api_base is set without an endpoint. Expected endpoint = a name of your own"),
+        ("batch_discount = 50", "batch_discount is 50.0. Expected a part of the price, from 0 to 1."),
+        ("batch_discount = -1", "batch_discount is -1. Expected a number of at least 0."),
         ("timeout_seconds = 0", "timeout_seconds is 0. Expected a number of at least 1."),
         ("context_tokens = 0", "context_tokens is 0. Expected a whole number of at least 1."),
         ("threads = -1", "threads is -1. Expected a whole number of at least 0."),

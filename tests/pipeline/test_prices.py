@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.models import Model, load_models
-from pipeline.prices import Price, find_listed_price, find_price
+from pipeline.prices import Price, find_batch_price, find_listed_price, find_price
 from tests.pipeline.config_folder import write_config
 
 
@@ -78,3 +78,39 @@ def test_a_price_is_found_without_litellm():
     )
 
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+# Batches
+
+
+def test_a_batch_costs_the_price_less_the_discount_of_the_settings(tmp_path):
+    model = load_model(tmp_path, "openai/gpt-4o-mini", *PRICED, "batch_discount = 0.25")
+
+    assert find_batch_price(model) == Price(2.25, 11.25, "settings, batch")
+
+
+def test_a_batch_of_a_listed_model_has_its_listed_price(tmp_path):
+    model = load_model(tmp_path, "openai/gpt-4o-mini")
+    price, batch_price = find_price(model), find_batch_price(model)
+
+    assert price is not None
+    assert batch_price is not None
+    assert batch_price.input_usd == pytest.approx(price.input_usd / 2)
+    assert batch_price.output_usd == pytest.approx(price.output_usd / 2)
+    assert batch_price.source == f"{price.source}, batch"
+
+
+def test_a_batch_without_a_price_of_its_own_costs_the_full_price(tmp_path):
+    model = load_model(tmp_path, "openai/gpt-4o-mini", *PRICED)
+
+    assert find_batch_price(model) == find_price(model)
+
+
+def test_an_unknown_price_is_unknown_in_a_batch_too(tmp_path):
+    assert find_batch_price(load_model(tmp_path, "openai/nobody-knows", "batch_discount = 0.5")) is None
+
+
+def test_what_is_free_is_free_in_a_batch_too(tmp_path):
+    model = load_model(tmp_path, "echo/x", "batch_discount = 0.5")
+
+    assert find_batch_price(model) == find_price(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -15,7 +16,7 @@ import pytest
 
 from pipeline import gateway
 from pipeline.diagnosis import diagnose
-from pipeline.errors import DocumentFailed, InputInvalid
+from pipeline.errors import DocumentFailed, InputInvalid, PlaceLeft
 from pipeline.making import Maker, make_document, parse_retry
 from pipeline.stages import Stage, Status
 from tests.pipeline.test_litellm_client import OWN_FORMATS
@@ -178,6 +179,60 @@ def test_a_provider_that_is_down_is_left_alone_but_for_probes(workspace, provide
     assert len(provider.requests) < 20
 
 
+@pytest.mark.parametrize(("status", "reason"), [(401, "auth"), (403, "auth"), (402, "budget")])
+def test_a_provider_that_lets_nobody_in_is_left_alone_after_three_calls(status, reason, workspace, provider, tmp_path):
+    plans = plan_replicates(workspace, tmp_path, 9)
+    provider.reply = lambda _: Reply(status, b'{"error": {"message": "no"}}')
+    maker = Maker(workspace.data)
+
+    failures = [fail(maker, plan) for plan in plans]
+
+    assert len(provider.requests) == 3
+    assert [isinstance(failure, PlaceLeft) for failure in failures] == [False] * 3 + [True] * 6
+    assert all(failure.reason.startswith(f"{reason}: ") for failure in failures)
+    assert failures[-1].reason.endswith("here is not asked again in this run.")
+    fail(Maker(workspace.data), plans[-1])
+    assert len(provider.requests) == 4  # the next run asks anew
+
+
+def test_a_key_that_is_not_set_is_told_after_three_attempts(workspace, provider, tmp_path, monkeypatch):
+    monkeypatch.delenv("TRIAL_KEY")
+    plans = plan_replicates(workspace, tmp_path, 6)
+    maker = Maker(workspace.data)
+
+    failures = [fail(maker, plan) for plan in plans]
+
+    assert [isinstance(failure, PlaceLeft) for failure in failures] == [False] * 3 + [True] * 3
+    assert len(list_attempts(workspace)) == 3
+
+
+def test_answers_in_between_keep_a_place_that_refuses_some(workspace, provider, tmp_path):
+    plans = plan_replicates(workspace, tmp_path, 9)
+    refuse = FAULTS["401 with the key"].make_reply
+    reply_in_turn(provider, *([refuse, refuse, lambda request: reply_json(answer_of(request))] * 3))
+    maker = Maker(workspace.data)
+
+    made = 0
+    for plan in plans:
+        with contextlib.suppress(DocumentFailed):
+            made += make_document(maker, plan, cohort=COHORT) is not None
+
+    assert (made, len(provider.requests)) == (3, 9)
+
+
+def plan_replicates(workspace, tmp_path, count: int):
+    cohort = tmp_path / "config" / "cohorts" / f"{COHORT}.toml"
+    models = 'models = ["server"]'
+    cohort.write_text(cohort.read_text().replace(models, f"{models}\nreplicates = {count}", 1))
+    return workspace.plan(COHORT).rows[Stage.DRAFT]
+
+
+def fail(maker: Maker, plan) -> DocumentFailed:
+    with pytest.raises(DocumentFailed) as caught:
+        make_document(maker, plan, cohort=COHORT)
+    return caught.value
+
+
 def test_a_run_that_is_to_end_takes_what_is_under_way_and_sends_nothing_more(workspace, provider, tmp_path):
     settle(tmp_path, provider, "backoff_seconds = 60\n")
     stopping = threading.Event()
@@ -227,15 +282,16 @@ def test_bytes_that_came_before_a_timeout_are_kept(workspace, provider, tmp_path
     assert attempt.outcome["response_bytes"] > 0
 
 
-def test_nobody_at_the_address_is_transport_and_every_try_is_kept(workspace, tmp_path):
+def test_nobody_at_the_address_costs_nothing_and_every_try_is_kept(workspace, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
         base = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         write_config(tmp_path / "config", api_base=base, settings="retries = 2\nbackoff_seconds = 0\n")
         failure = fail_draft(workspace)
 
-    assert failure.reason.startswith("transport")
+    assert failure.reason.startswith("no_connection")
     assert [attempt.outcome["http_status"] for attempt in list_attempts(workspace)] == [None] * 3
+    assert [attempt.outcome["cost"]["usd"] for attempt in list_attempts(workspace)] == [0.0] * 3
 
 
 # What is recorded
@@ -398,7 +454,7 @@ def test_a_host_that_is_excepted_is_asked_past_the_proxy(provider):
     nobody = "http://127.0.0.1:9"
 
     assert ask_in_process(provider.api_base, HTTP_PROXY=nobody, NO_PROXY="127.0.0.1") == "ok||Once"
-    assert ask_in_process(provider.api_base, HTTP_PROXY=nobody).startswith("gen_error|transport")
+    assert ask_in_process(provider.api_base, HTTP_PROXY=nobody).startswith("gen_error|no_connection")
     assert len(provider.requests) == 1
 
 

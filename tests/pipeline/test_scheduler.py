@@ -490,6 +490,25 @@ def test_a_task_of_luigis_has_the_fields_that_are_read():
     assert RUNNING == "RUNNING"
 
 
+def test_no_object_is_made_for_a_task_that_is_known(monkeypatch):
+    """A cohort depends on all its documents, and a word about it would make an object for each."""
+    made: list[str] = []
+    make = luigi.scheduler.Task.__init__
+
+    def note_and_make(task: Any, task_id: str, *args: Any, **facts: Any) -> None:
+        made.append(task_id)
+        make(task, task_id, *args, **facts)
+
+    monkeypatch.setattr(luigi.scheduler.Task, "__init__", note_and_make)
+    scheduler = ReadyScheduler()
+
+    add(scheduler, "draft")
+    for status in (PENDING, RUNNING, DONE):
+        add(scheduler, "cohort", deps=["draft", "essay"], status=status)
+
+    assert sorted(made) == ["cohort", "draft", "essay"]
+
+
 def test_the_cost_of_an_answer_does_not_grow_with_what_waits():
     def measure(count: int) -> float:
         scheduler = ReadyScheduler()

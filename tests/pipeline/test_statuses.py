@@ -31,6 +31,7 @@ CASES: dict[tuple[str, str | None], list[dict[str, Any]]] = {
         {"error_names": ["connection"]}, {"error_names": ["timeout"]}, {"error_names": ["timeout"], "http_status": 200},
         *({"http_status": status} for status in (408, 425, 500, 502, 503, 529)),
     ],
+    ("gen_error", "no_connection"): [{"error_names": ["unreached"]}],
     ("gen_error", "cut_body"): [{"error_names": ["cut"], "http_status": 200}],
     ("gen_error", "bad_body"): [
         {"error_names": [name], "http_status": 200} for name in ("bad_body", "too_long", "InternalServerError")
@@ -50,6 +51,7 @@ CASES: dict[tuple[str, str | None], list[dict[str, Any]]] = {
         {"http_status": 402}, {"http_status": 429, "error_text": "insufficient_quota"},
         {"http_status": 400, "error_text": "Your credit balance is too low"},
     ],
+    ("gen_error", "key_in_prompt"): [{"error_names": ["key_in_prompt"]}],
     ("gen_error", "refused"): [
         *({"finish": "stop", "native": word, "text": "Once"} for word in answers.REFUSED),
         {"http_status": 400, "error_names": ["ContentPolicyViolationError", "BadRequestError"]},

@@ -194,6 +194,7 @@ def test_each_stage_takes_the_parsers_that_fit_it(tmp_path: Path, stage: str) ->
         (None, "no file 'score.json' beside the template. Did you mean 'scores.json'?"),
         ("{", "score.json is not a JSON Schema: "),
         ("[1]", "score.json is not a JSON Schema. Expected an object."),
+        ('{"type": "nummer"}', "score.json is not a JSON Schema: type: 'nummer' is not valid"),
         ('{"maximum": NaN}', "score.json is not a JSON Schema: "),
         (b'{"a": "\xe9"}', "score.json is not a JSON Schema: "),
     ],

@@ -289,6 +289,49 @@ def test_a_task_that_wants_to_end_the_program_only_fails():
     assert read_statuses(scheduler) == {Leaving().task_id: FAILED}
 
 
+class Interrupting(luigi.Task):
+    """Raises in its thread what Luigi's TaskProcess lets pass."""
+
+    def complete(self) -> bool:
+        return False
+
+    def run(self) -> None:
+        raise KeyboardInterrupt
+
+
+class ClosedDoor:
+    """A task_process_context that cannot be entered."""
+
+    def __init__(self, _process: TaskProcess) -> None: ...
+
+    def __enter__(self) -> None:
+        raise PermissionError("the door is closed")
+
+    def __exit__(self, *_: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("root", "settings", "error"),
+    [
+        (Interrupting(), {}, "KeyboardInterrupt"),
+        (Plain(n=2), {"task_process_context": f"{__name__}.ClosedDoor"}, "the door is closed"),
+    ],
+)
+def test_a_thread_that_dies_has_failed_and_is_not_waited_for(root, settings, error):
+    scheduler, heard = ReadyScheduler(), []
+    luigi.Task.event_handler(Event.PROCESS_FAILURE)(lambda task, _message: heard.append(task))
+
+    settings = {**settings, "no_install_shutdown_handler": True}  # only a main thread may install one
+    running = threading.Thread(target=run_root, args=(root, scheduler), kwargs=settings, daemon=True)
+    running.start()
+    running.join(timeout=20)  # it would wait for ever
+
+    assert not running.is_alive()
+    assert read_statuses(scheduler) == {root.task_id: FAILED}
+    assert error in scheduler._state.get_task(root.task_id).expl
+    assert heard == [root]
+
+
 def test_events_come_on_the_main_thread_and_once_each():
     heard: list[tuple[str, int]] = []
 
@@ -392,7 +435,7 @@ def test_the_summary_of_a_long_chain_is_made_without_recursion(monkeypatch):
     assert LuigiRunResult(worker).status == luigi.LuigiStatusCode.FAILED
 
 
-@pytest.mark.parametrize(("workers", "places"), [(1, 24), (3, 3)])
+@pytest.mark.parametrize(("workers", "places"), [(1, 24), (3, 3), (0, 0)])
 def test_the_factory_gives_as_many_places_as_workers_says_or_else_its_own_number(workers, places):
     factory = Factory(concurrency=24, resources={"llm_local": 2})
     scheduler = factory.create_local_scheduler()

@@ -24,7 +24,7 @@ class HeldSyncfs:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.failure: OSError | None = None
+        self.failure: BaseException | None = None
         self.entered, self.let_through = threading.Semaphore(0), threading.Semaphore(0)
 
     def __call__(self, _descriptor: int) -> None:
@@ -87,6 +87,27 @@ def test_a_failed_flush_fails_all_that_waited_for_it_and_all_that_come_later(tmp
     with pytest.raises(OSError, match="Input/output"):
         flush.finish([])
     assert syncfs.calls == 1
+
+
+def test_a_flush_that_is_interrupted_fails_all_that_waited_for_it(tmp_path, syncfs):
+    """Nobody knows what it had come to; and nobody waits for ever for a leader that is gone."""
+    flush = SharedFlush(tmp_path)
+    with ThreadPoolExecutor(WRITERS) as threads:
+        first = threads.submit(flush.finish, [])
+        assert syncfs.entered.acquire(timeout=30)
+        other = threads.submit(flush.finish, [])
+        wait_until(lambda: len(flush._waiting) == 1)
+        syncfs.failure = KeyboardInterrupt()
+        syncfs.let_through.release(WRITERS)
+
+        with pytest.raises(KeyboardInterrupt):
+            first.result(timeout=30)
+        try:
+            with pytest.raises(OSError, match="interrupted"):
+                other.result(timeout=5)
+        finally:
+            for waiter in flush._waiting:  # so that a failure of this test does not hang it
+                waiter.turn.release()
 
 
 def test_a_writer_that_is_alone_syncs_its_own_files_only(tmp_path):

@@ -1,0 +1,14 @@
+"""Bundles: documents with all they came from in one file, to keep elsewhere or to bring into another store.
+
+archives    the file: a manifest, and what it lists; reads nothing that the manifest does not announce
+contents    what belongs into a bundle, and what its paths may be
+exports     writing one
+imports     checking one whole, then bringing in what is not there
+"""
+
+from __future__ import annotations
+
+from pipeline.bundles.exports import export_bundle
+from pipeline.bundles.imports import import_bundle
+
+__all__ = ["export_bundle", "import_bundle"]
