@@ -8,6 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -462,16 +463,32 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _add_repair(commands: Any) -> None:
     parser = _add_command(commands, "repair", _repair, "show how what verify finds can be mended, or mend it")
     parser.add_argument("--apply", action="store_true", help="do it; without it nothing is changed")
+    parser.add_argument(
+        "--from",
+        dest="bundles",
+        action="append",
+        default=[],
+        metavar="BUNDLE",
+        help="take bytes also from a file that daybook export wrote; may be given several times",
+    )
 
 
 def _repair(arguments: argparse.Namespace) -> int:
+    from pipeline.bundles import open_source
+
+    with ExitStack() as stack:
+        sources = tuple(stack.enter_context(open_source(Path(bundle))) for bundle in arguments.bundles)
+        return _repair_from(arguments, sources)
+
+
+def _repair_from(arguments: argparse.Namespace, sources: tuple[Callable[[str], bytes | None], ...]) -> int:
     from pipeline.repair import Repairer
     from pipeline.verification import verify
 
     workspace = _open_workspace(arguments)
     progress = printing.ProgressLine(sys.stderr)
-    found = verify(workspace.data, workspace.roots.config, deep=True, on_progress=progress)
-    repairer = Repairer(workspace, found)
+    found = verify(workspace.data, workspace.roots.config, deep=True, sources=sources, on_progress=progress)
+    repairer = Repairer(workspace, found, sources)
     repairs = repairer.plan()
     problems = [done.problem for done in repairer.apply(repairs)] if arguments.apply else [""] * len(repairs)
     rows = [

@@ -212,6 +212,7 @@ class DocumentStore:
             move_folder(loser, self._superseded_folder / stage / loser.name)
             self._journal.append(Event.SUPERSEDED, **_describe_commit(document, record), kept=loser.name)
             document = self.read_deeply(stage, doc_id, digest=complete["digest"])
+            self.record(stage, doc_id)  # whoever was faster may have died before
         self._point_to(document)
         return document
 

@@ -143,8 +143,9 @@ def test_a_commit_and_its_loser_are_recorded_with_what_they_hold(tmp_path):
     document = data.documents.commit("draft", DOC_ID, FILES, metadata)
     data.documents.commit("draft", DOC_ID, {"parsed.txt": b"other"}, metadata)
 
-    committed, superseded = data.journal.read()[0]
+    committed, superseded, again = data.journal.read()[0]
     assert (committed.event, superseded.event) == ("committed", "superseded")
+    assert again.facts == committed.facts  # the one that came second cannot know that it was told
     own = {"stage": "draft", "doc_id": DOC_ID, "call_id": CALL_ID, "attempt": 2, "run_id": "run-1"}
     record = hash_bytes((document.folder / "metadata.json").read_bytes())
     assert committed.facts == {**own, "content_id": document.content_id, "metadata_blake3": record}
