@@ -16,7 +16,7 @@ Whatever is replaced is moved to quarantine/damaged/ first, with reason.json; mo
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -27,10 +27,12 @@ from pipeline.report_document import make_report
 from pipeline.sources import Source, find_attempt_files, find_files, find_text
 from pipeline.stages import MADE_STAGES, Stage
 from pipeline.verification import (
+    OF_ANOTHER,
     WHOLE_DOCUMENT,
     OutcomeSource,
     Verification,
     attempt_at,
+    find_cause,
     find_outcome_source,
     find_record_blake3,
     list_wanted_files,
@@ -42,7 +44,6 @@ from store.errors import StoreError
 from store.journal import encode_record, read_records
 from store.pointers import rebuild_pointers
 
-OF_ANOTHER = frozenset({"answer_missing", "parent_stale"})  # the document itself is sound
 MENDED_WITH_ANOTHER = ("parent_missing", "parent_altered")
 POINTERS = "pointers"  # the place of all of them
 ORDER = ("calls", "texts", *(f"docs/{stage}" for stage in MADE_STAGES), "docs", POINTERS, "tasks", "journal")
@@ -94,11 +95,13 @@ class Repairer:
         for judged in self.found.findings:
             place = POINTERS if judged.finding.kind.startswith("pointer_") else judged.finding.place
             by_place.setdefault(place, []).append(judged.finding)
-        repairs = [self._plan_place(place, findings) for place, findings in by_place.items()]
+        planned = [self._plan_place(place, findings) for place, findings in by_place.items()]
+        restored = {repair.place for repair in planned if repair and repair.how == "restore"}
+        repairs = [repair for repair in planned if repair and not _follows(repair, restored)]
         unrecorded = len(self.found.unrecorded_documents)
         if unrecorded:
             repairs.append(Repair("record", "journal", f"{unrecorded} sound documents are not in it", 0.0, []))
-        return sorted(filter(None, repairs), key=lambda repair: (_order_of(repair.place), repair.place))
+        return sorted(repairs, key=lambda repair: (_order_of(repair.place), repair.place))
 
     def _plan_place(self, place: str, findings: list[Finding]) -> Repair | None:
         own = [finding for finding in findings if finding.kind not in MENDED_WITH_ANOTHER]
@@ -317,6 +320,12 @@ class Repairer:
         elif area == "calls" and len(names) == 3:
             known = {"call_id": names[1], "attempt": int(names[2])}
         self.data.set_aside(repair.place, _reason(repair), **known)
+
+
+def _follows(repair: Repair, restored: Set[str]) -> bool:
+    """Whether a document is sound as soon as the attempts are back that it was made from."""
+    kinds = {finding.kind for finding in repair.findings}
+    return kinds == {"answer_missing"} and all(find_cause(finding) in restored for finding in repair.findings)
 
 
 def _reason(repair: Repair) -> dict[str, Any]:

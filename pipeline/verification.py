@@ -46,6 +46,7 @@ NOTE_FILE, NOTE_SCHEMA = ".verification.json", 1
 REPAIRABLE, LOST = "repairable", "lost"
 
 WHOLE_DOCUMENT = frozenset({"vanished", "metadata_missing", "metadata_invalid", "metadata_altered", "inputs_altered"})
+OF_ANOTHER = frozenset({"parent_missing", "parent_altered", "parent_stale", "answer_missing"})
 ALWAYS_REPAIRABLE = frozenset(
     {"file_added", "not_a_document", "journal_damaged", "pointer_invalid", "pointer_dangling", "table_invalid"}
 )
@@ -414,10 +415,13 @@ def compare_with_parents(run: _Run) -> None:
             problem = _find_parent_problem(run, (parent_stage, parent_id), file, blake3)
             if problem:
                 kind, why = problem
-                run.findings.append(Finding(kind, place, file, f"{parent_stage}/{parent_id}: {why}"))
+                run.findings.append(Finding(kind, place, file, f"docs/{parent_stage}/{parent_id}: {why}"))
         call_id, attempt = known.call
         if call_id and known.call not in run.attempts:
-            run.findings.append(Finding("answer_missing", place, "", f"attempt {attempt} of call {call_id} is gone"))
+            source = f"calls/{call_id[:2]}/{call_id}/{attempt:04d}"
+            run.findings.append(
+                Finding("answer_missing", place, "", f"{source}: the attempt that it was made from is gone")
+            )
 
 
 def _find_parent_problem(run: _Run, key: Key, file: str, blake3: str) -> tuple[str, str] | None:
@@ -482,23 +486,22 @@ def _check_table(run: _Run, path: Path) -> None:
 
 
 def judge(run: _Run) -> list[Judged]:
-    """Return the findings with their states, by place. A child follows its parent."""
-    own = [
-        Judged(finding, _judge_one(run, finding)) for finding in run.findings if not finding.kind.startswith("parent_")
-    ]
+    """Return the findings with their states, by place. What was made of something else follows that."""
+    own = [Judged(finding, _judge_one(run, finding)) for finding in run.findings if finding.kind not in OF_ANOTHER]
     worst: dict[str, str] = {}
     for finding, state in own:
         worst[finding.place] = LOST if LOST in (state, worst.get(finding.place)) else state
-    children = [
-        Judged(finding, LOST if finding.kind == "parent_stale" else worst.get(_place_of_parent(finding), LOST))
+    others = [
+        Judged(finding, LOST if finding.kind == "parent_stale" else worst.get(find_cause(finding), LOST))
         for finding in run.findings
-        if finding.kind.startswith("parent_")
+        if finding.kind in OF_ANOTHER
     ]
-    return sorted(own + children, key=lambda one: one.finding[1:3] + one.finding[:1])
+    return sorted(own + others, key=lambda one: one.finding[1:3] + one.finding[:1])
 
 
-def _place_of_parent(finding: Finding) -> str:
-    return "docs/" + finding.detail.partition(":")[0]
+def find_cause(finding: Finding) -> str:
+    """Return the place of the document or the attempt that a finding is about which is not where it was found."""
+    return finding.detail.partition(":")[0]
 
 
 def _judge_one(run: _Run, finding: Finding) -> str:
@@ -517,8 +520,6 @@ def _judge_one(run: _Run, finding: Finding) -> str:
 
 
 def _can_mend_document(run: _Run, finding: Finding, key: Key) -> bool:
-    if finding.kind == "answer_missing":
-        return False
     is_whole = not finding.file or finding.kind in WHOLE_DOCUMENT
     record_blake3 = find_record_blake3(run.found, key) if is_whole else None
     if (record_blake3 is not None) == is_whole:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from pipeline.bundles import export_bundle, open_source
+from pipeline.errors import BundleInvalid
 from pipeline.repair import Repaired, Repairer
 from pipeline.settings import Roots
 from pipeline.stages import Stage
@@ -342,3 +344,87 @@ def test_a_document_whose_making_would_take_another_call_is_not_made(workspace):
 
     assert "was not asked" in done[f"docs/essay/{essay.name}"].problem
     assert count_attempts(workspace) == attempts
+
+
+# From a bundle
+
+
+@pytest.fixture
+def bundle(made, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "first.tar.zst"
+    export_bundle(Roots(made / "data", made / "config"), [COHORT], path)
+    return path
+
+
+@pytest.mark.parametrize("name", ATTEMPT_DAMAGES)
+def test_a_damaged_attempt_has_its_bytes_again_from_a_bundle(workspace, bundle, name):
+    attempt = find_attempt_folder(workspace, find_folder(workspace, Stage.DRAFT))
+    before = read_files(attempt)
+    ATTEMPT_DAMAGES[name][0](attempt)
+    left = list_hashes(workspace)
+
+    with open_source(bundle) as source:
+        found = verify_store(reopen(workspace), sources=(source,))
+        done = repair(workspace, sources=[source])
+
+    assert {one.state for one in found.findings if one.finding.place.startswith("calls/")} == {"repairable"}
+    assert {(one.repair.how, one.problem) for one in done} == {("restore", "")}
+    assert read_files(attempt) == before
+    assert verify_store(reopen(workspace)).state == "clean"
+    assert left <= list_hashes(workspace)
+
+
+@pytest.mark.parametrize("name", EVALUATION_DAMAGES)
+def test_a_damaged_document_is_the_same_to_the_last_byte_from_a_bundle(workspace, bundle, name):
+    folder = find_folder(workspace, Stage.EVALUATION)
+    before = read_files(folder)
+    EVALUATION_DAMAGES[name][0](folder)
+
+    with open_source(bundle) as source:
+        done = repair(workspace, sources=[source])
+
+    assert all(one.problem == "" for one in done)
+    assert read_files(folder) == before
+
+
+def test_an_unreadable_bundle_is_no_source(tmp_path):
+    (tmp_path / "b.tar").write_bytes(b"no bundle")
+
+    with pytest.raises(BundleInvalid), open_source(tmp_path / "b.tar"):
+        pass
+
+
+# Pointers
+
+
+def test_pointers_that_name_nothing_or_are_torn_are_made_again(workspace):
+    documents = workspace.data.documents
+    torn, dangling = sorted((documents.root / "draft" / "_by_task").glob("*/*.json"))[:2]
+    before = {path: path.read_bytes() for path in (torn, dangling)}
+    write_over(torn, before[torn][:20])
+    write_over(dangling, before[dangling].replace(json.loads(before[dangling])["doc_id"].encode(), b"0" * 16))
+
+    (done,) = repair(workspace)
+
+    assert (done.repair.how, done.repair.place, done.problem) == ("rewrite", "pointers", "")
+    assert {path: path.read_bytes() for path in (torn, dangling)} == before
+
+
+def test_after_a_document_is_set_aside_no_pointer_names_it(workspace):
+    folder = find_folder(workspace, Stage.DRAFT)
+    shutil.rmtree(find_attempt_folder(workspace, folder).parent)
+    write_over(folder / METADATA_FILE, b"{")
+
+    repair(workspace)
+
+    assert not folder.exists()
+    assert not [kind for kind, _, _ in tell(verify_store(reopen(workspace))) if kind.startswith("pointer")]
+
+
+def test_a_table_that_a_person_edited_is_not_taken_for_damage(workspace):
+    table = workspace.data.tasks_folder / COHORT / "draft_tasks.csv"
+    edited = b"".join(table.read_bytes().splitlines(keepends=True)[:2])
+    write_over(table, edited)
+
+    assert repair(workspace) == []
+    assert table.read_bytes() == edited
