@@ -17,6 +17,7 @@ from benchmarks import (
     document_cost,
     embedded,
     fan,
+    fetch,
     gateway,
     page,
     planning,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "verification": verification,
     "chain3": chain3,
     "two_workers": two_workers,
+    "fetch": fetch,
 }
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline import history_printing, printing
+from pipeline.archive.fetch_commands import add_fetch
 from pipeline.build_result import BuildResult
+from pipeline.command_line import Command, add_command, open_workspace, print_result, roots_of
 from pipeline.completeness import find_complete
 from pipeline.errors import InputInvalid, PipelineError
-from pipeline.settings import HIGHEST_CONCURRENCY, Roots, find_roots
+from pipeline.keeping_commands import add_attempts, add_log, add_repair, add_reroll, add_verify
+from pipeline.settings import HIGHEST_CONCURRENCY, Roots
 from store.data_root import DataRoot
 from store.errors import StoreError
 
@@ -27,7 +28,6 @@ EXIT_INCOMPLETE = 30  # as [retcode] task_failed in luigi.cfg
 EXIT_BUDGET = 31  # as 30, because the budget is reached
 EXIT_WAITING = 32  # as 30, because batches are under way that may bring them
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-EXITS_OF_VERIFY = {"clean": 0, "repairable": 1, "lost": 2}
 EXITS_AFTER_SIGNAL = (EXIT_INTERRUPTED, 143)  # 143: SIGTERM
 
 HIGHEST_PORT = 65535
@@ -37,8 +37,6 @@ DEFAULT_POLL_SECONDS = 60
 CHECK_LEVELS = ("ids", "documents", "rebuild")  # each one includes those before it
 DEFAULT_GARBAGE_DAYS, DEFAULT_GRACE_DAYS = timedelta(days=14), timedelta(days=30)
 HIGHEST_DAYS = 36500
-
-Command = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,16 +83,16 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "lineage": _add_lineage,
         "explain": _add_explain,
         "usage": _add_usage,
-        "attempts": _add_attempts,
-        "log": _add_log,
-        "verify": _add_verify,
-        "repair": _add_repair,
+        "attempts": add_attempts,
+        "log": add_log,
+        "verify": add_verify,
+        "repair": add_repair,
         "rebuild": _add_rebuild,
         "lock": _add_lock,
         "check": _add_check,
         "validate": _add_validate,
         "pointers": _add_pointers,
-        "reroll": _add_reroll,
+        "reroll": add_reroll,
         "export": _add_export,
         "import-bundle": _add_import_bundle,
         "backfill": _add_backfill,
@@ -103,45 +101,18 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "gc": _add_gc,
         "parse": _add_parse,
         "adopt": _add_adopt,
+        "fetch": add_fetch,
     }
     for add in [known[asked]] if asked in known else known.values():
         add(commands)
     return parser
 
 
-def _add_command(commands: Any, name: str, command: Command, description: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=description, description=f"{description[0].upper()}{description[1:]}."
-    )
-    parser.set_defaults(command=command)
-    parser.add_argument("--data-root", metavar="DIR", help="folder that programs write")
-    parser.add_argument("--config-root", metavar="DIR", help="folder that a person edits")
-    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
-    return parser
-
-
-def _roots(arguments: argparse.Namespace) -> Roots:
-    return find_roots(arguments.data_root, arguments.config_root)
-
-
-def _open_workspace(arguments: argparse.Namespace) -> Any:
-    from pipeline.workspace import Workspace  # brings Jinja2 with it, which `daybook --help` goes without
-
-    return Workspace(_roots(arguments))
-
-
-def _print(arguments: argparse.Namespace, value: Any, format_text: Callable[[Any], str]) -> None:
-    if arguments.json:
-        print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
-    else:
-        print(printing.make_visible(format_text(value)), flush=True)
-
-
 # Making
 
 
 def _add_build(commands: Any) -> None:
-    parser = _add_command(commands, "build", _build, "make what is missing of a cohort, and its report")
+    parser = add_command(commands, "build", _build, "make what is missing of a cohort, and its report")
     parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
     parser.add_argument(
         "--allow-missing", action="store_true", help="exit with 0 although some documents could not be made"
@@ -231,11 +202,11 @@ def _read_tokens(text: str) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    roots = _roots(arguments)
+    roots = roots_of(arguments)
     record = find_complete(roots, arguments.cohort, DataRoot(roots.data).documents)
     if record is not None and not arguments.batch:  # a batch may still bring late answers, which are kept
         result = BuildResult.of_complete(arguments.cohort, record, roots)
-        _print(arguments, result.as_json(), printing.format_build)
+        print_result(arguments, result.as_json(), printing.format_build)
         return EXIT_OK
     return _build_what_is_missing(arguments, roots)
 
@@ -259,7 +230,7 @@ def _build_what_is_missing(arguments: argparse.Namespace, roots: Roots) -> int:
         ignores_batches=arguments.ignore_batches,
         display=choose_display(quiet=arguments.json),
     )
-    _print(arguments, result.as_json(), printing.format_build)
+    print_result(arguments, result.as_json(), printing.format_build)
     if result.errors:
         return EXIT_ERROR
     if result.is_waiting:
@@ -270,7 +241,7 @@ def _build_what_is_missing(arguments: argparse.Namespace, roots: Roots) -> int:
 
 
 def _add_scheduler(commands: Any) -> None:
-    parser = _add_command(commands, "scheduler", _serve_scheduler, "serve Luigi's scheduler and dashboard to builds")
+    parser = add_command(commands, "scheduler", _serve_scheduler, "serve Luigi's scheduler and dashboard to builds")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default 127.0.0.1")
     parser.add_argument("--port", type=_read_port, default=8082, metavar="N", help="default 8082; 0 for any free one")
     parser.add_argument(
@@ -304,18 +275,18 @@ def _serve_scheduler(arguments: argparse.Namespace) -> int:
     from pipeline.scheduler_server import choose_address, serve_data_root  # brings Luigi and its server with it
 
     number = serve_data_root(
-        _roots(arguments),
+        roots_of(arguments),
         choose_address(arguments.host, arguments.port, allow_remote=arguments.allow_remote),
         state_file=arguments.state_file,
         max_shown_tasks=arguments.max_shown_tasks,
-        on_start=lambda url: _print(arguments, {"url": url}, printing.format_scheduler),
+        on_start=lambda url: print_result(arguments, {"url": url}, printing.format_scheduler),
     )
     print("\nStopped; the state is saved.", file=sys.stderr)
     return 128 + number
 
 
 def _add_plan(commands: Any) -> None:
-    parser = _add_command(commands, "plan", _plan, "write a cohort's task tables and show what it takes")
+    parser = add_command(commands, "plan", _plan, "write a cohort's task tables and show what it takes")
     parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
     tables = parser.add_mutually_exclusive_group()
     tables.add_argument(
@@ -329,7 +300,7 @@ def _add_plan(commands: Any) -> None:
 def _plan(arguments: argparse.Namespace) -> int:
     from pipeline.looking import describe_plan
 
-    workspace = _open_workspace(arguments)
+    workspace = open_workspace(arguments)
     if arguments.from_config:
         for place in workspace.set_tables_aside(arguments.cohort):
             print(f"The edited table is kept in {place}.", file=sys.stderr)
@@ -337,7 +308,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         workspace.accept_tables(arguments.cohort)
     description = describe_plan(workspace, arguments.cohort)
     workspace.write_tables(arguments.cohort)
-    _print(arguments, description, printing.format_plan)
+    print_result(arguments, description, printing.format_plan)
     return EXIT_OK
 
 
@@ -345,43 +316,43 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _add_status(commands: Any) -> None:
-    parser = _add_command(commands, "status", _status, "show how the cohorts stand")
+    parser = add_command(commands, "status", _status, "show how the cohorts stand")
     parser.add_argument("cohort", nargs="?", help="only this one")
 
 
 def _status(arguments: argparse.Namespace) -> int:
     from pipeline.looking import describe_status
 
-    _print(arguments, describe_status(_open_workspace(arguments), arguments.cohort), printing.format_status)
+    print_result(arguments, describe_status(open_workspace(arguments), arguments.cohort), printing.format_status)
     return EXIT_OK
 
 
 def _add_show(commands: Any) -> None:
-    parser = _add_command(commands, "show", _show, "show a document, or how a planned one stands")
+    parser = add_command(commands, "show", _show, "show a document, or how a planned one stands")
     parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
 
 
 def _show(arguments: argparse.Namespace) -> int:
     from pipeline.looking import describe_document
 
-    _print(arguments, describe_document(_open_workspace(arguments), arguments.id), printing.format_document)
+    print_result(arguments, describe_document(open_workspace(arguments), arguments.id), printing.format_document)
     return EXIT_OK
 
 
 def _add_lineage(commands: Any) -> None:
-    parser = _add_command(commands, "lineage", _lineage, "show what a document was made from, down to the concepts")
+    parser = add_command(commands, "lineage", _lineage, "show what a document was made from, down to the concepts")
     parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
 
 
 def _lineage(arguments: argparse.Namespace) -> int:
     from pipeline.looking import describe_lineage
 
-    _print(arguments, describe_lineage(_open_workspace(arguments), arguments.id), printing.format_lineage)
+    print_result(arguments, describe_lineage(open_workspace(arguments), arguments.id), printing.format_lineage)
     return EXIT_OK
 
 
 def _add_explain(commands: Any) -> None:
-    parser = _add_command(commands, "explain", _explain, "show which inputs of two documents differ")
+    parser = add_command(commands, "explain", _explain, "show which inputs of two documents differ")
     parser.add_argument("a", help="the start of a doc_id")
     parser.add_argument("b", help="the start of another")
 
@@ -389,121 +360,33 @@ def _add_explain(commands: Any) -> None:
 def _explain(arguments: argparse.Namespace) -> int:
     from pipeline.looking import explain_difference
 
-    difference = explain_difference(_open_workspace(arguments), arguments.a, arguments.b)
-    _print(arguments, difference, printing.format_difference)
+    difference = explain_difference(open_workspace(arguments), arguments.a, arguments.b)
+    print_result(arguments, difference, printing.format_difference)
     return EXIT_OK
 
 
 def _add_usage(commands: Any) -> None:
     from pipeline.usage import GROUPINGS
 
-    parser = _add_command(commands, "usage", _usage, "show what was asked of models, what it cost, and what was saved")
+    parser = add_command(commands, "usage", _usage, "show what was asked of models, what it cost, and what was saved")
     parser.add_argument("--by", choices=GROUPINGS, default="model", help="what a line stands for; default model")
 
 
 def _usage(arguments: argparse.Namespace) -> int:
     from pipeline.usage import describe_usage
+    from store.data_root import DataRoot
 
-    usage = describe_usage(DataRoot(_roots(arguments).data), arguments.by)
-    _print(arguments, usage, printing.format_usage)
-    return EXIT_OK
-
-
-def _add_attempts(commands: Any) -> None:
-    parser = _add_command(commands, "attempts", _attempts, "show all attempts at a document")
-    parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
-
-
-def _attempts(arguments: argparse.Namespace) -> int:
-    from pipeline.history import list_attempts
-
-    _print(arguments, list_attempts(_open_workspace(arguments), arguments.id), printing.format_attempts)
-    return EXIT_OK
-
-
-def _add_log(commands: Any) -> None:
-    parser = _add_command(commands, "log", _log, "show what was attempted, committed, superseded and set aside")
-    parser.add_argument("--since", default="", metavar="WHEN", help="a time in UTC, or an age: 2026-11-21T10:00, 3d")
-
-
-def _log(arguments: argparse.Namespace) -> int:
-    from pipeline.history import read_log
-
-    records = read_log(DataRoot(_roots(arguments).data), since=arguments.since)
-    _print(arguments, records, printing.format_log)
+    usage = describe_usage(DataRoot(roots_of(arguments).data), arguments.by)
+    print_result(arguments, usage, printing.format_usage)
     return EXIT_OK
 
 
 # Checking
 
 
-def _add_verify(commands: Any) -> None:
-    parser = _add_command(commands, "verify", _verify, "check every document and call against its record")
-    level = parser.add_mutually_exclusive_group()
-    level.add_argument("--deep", action="store_true", help="read every byte; the default")
-    level.add_argument("--quick", action="store_true", help="read the records, and of other files the size only")
-    parser.add_argument("--resume", action="store_true", help="go on where a deep one was interrupted")
-
-
-def _verify(arguments: argparse.Namespace) -> int:
-    from pipeline.verification import verify
-
-    roots = _roots(arguments)
-    found = verify(
-        DataRoot(roots.data),
-        roots.config,
-        deep=not arguments.quick,
-        resume=arguments.resume,
-        on_progress=printing.ProgressLine(sys.stderr),
-    )
-    _print(arguments, found.as_json(), printing.format_verification)
-    return EXITS_OF_VERIFY[found.state]
-
-
-def _add_repair(commands: Any) -> None:
-    parser = _add_command(commands, "repair", _repair, "show how what verify finds can be mended, or mend it")
-    parser.add_argument("--apply", action="store_true", help="do it; without it nothing is changed")
-    parser.add_argument(
-        "--from",
-        dest="bundles",
-        action="append",
-        default=[],
-        metavar="BUNDLE",
-        help="take bytes also from a file that daybook export wrote; may be given several times",
-    )
-
-
-def _repair(arguments: argparse.Namespace) -> int:
-    from pipeline.bundles import open_source
-
-    with ExitStack() as stack:
-        sources = tuple(stack.enter_context(open_source(Path(bundle))) for bundle in arguments.bundles)
-        return _repair_from(arguments, sources)
-
-
-def _repair_from(arguments: argparse.Namespace, sources: tuple[Callable[[str], bytes | None], ...]) -> int:
-    from pipeline.repair import Repairer
-    from pipeline.verification import verify
-
-    workspace = _open_workspace(arguments)
-    progress = printing.ProgressLine(sys.stderr)
-    found = verify(workspace.data, workspace.roots.config, deep=True, sources=sources, on_progress=progress)
-    repairer = Repairer(workspace, found, sources)
-    repairs = repairer.plan()
-    problems = [done.problem for done in repairer.apply(repairs)] if arguments.apply else [""] * len(repairs)
-    rows = [
-        {**repair.as_json(), "done": arguments.apply and not problem and repair.how != "leave", "problem": problem}
-        for repair, problem in zip(repairs, problems, strict=True)
-    ]
-    _print(arguments, {"applied": arguments.apply, "repairs": rows}, printing.format_repairs)
-    if any(problems) or any(repair.is_loss for repair in repairs):
-        return EXITS_OF_VERIFY["lost"]
-    return EXIT_OK if arguments.apply or found.state == "clean" else EXITS_OF_VERIFY["repairable"]
-
-
 def _add_rebuild(commands: Any) -> None:
     description = "make documents again from what is on disk, with no model, and compare byte for byte"
-    parser = _add_command(commands, "rebuild", _rebuild, description)
+    parser = add_command(commands, "rebuild", _rebuild, description)
     scope = parser.add_mutually_exclusive_group(required=True)
     scope.add_argument("cohort", nargs="?", help="what its task tables ask for, and its reports")
     scope.add_argument("--all", action="store_true", help="every document of the store")
@@ -516,17 +399,17 @@ def _rebuild(arguments: argparse.Namespace) -> int:
     from pipeline.printing_checks import format_rebuild
     from pipeline.rebuilding import rebuild_all, rebuild_cohort
 
-    workspace = _open_workspace(arguments)
+    workspace = open_workspace(arguments)
     if arguments.all:
         result = rebuild_all(workspace.data)
     else:
         result = rebuild_cohort(workspace, arguments.cohort, makes_missing=not arguments.check)
-    _print(arguments, result.as_json(), format_rebuild)
+    print_result(arguments, result.as_json(), format_rebuild)
     return EXIT_OK if result.is_same else EXIT_ERROR
 
 
 def _add_lock(commands: Any) -> None:
-    parser = _add_command(commands, "lock", _lock, "record a cohort's ids and contents in config/cohorts/COHORT.lock")
+    parser = add_command(commands, "lock", _lock, "record a cohort's ids and contents in config/cohorts/COHORT.lock")
     parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
 
 
@@ -534,12 +417,12 @@ def _lock(arguments: argparse.Namespace) -> int:
     from pipeline.checking import lock_cohort
     from pipeline.printing_checks import format_lock
 
-    _print(arguments, lock_cohort(_open_workspace(arguments), arguments.cohort), format_lock)
+    print_result(arguments, lock_cohort(open_workspace(arguments), arguments.cohort), format_lock)
     return EXIT_OK
 
 
 def _add_check(commands: Any) -> None:
-    parser = _add_command(commands, "check", _check, "compare a cohort with its lock, as far as there is data")
+    parser = add_command(commands, "check", _check, "compare a cohort with its lock, as far as there is data")
     parser.add_argument("cohort", help="the name of a file in config/cohorts, without .toml")
     parser.add_argument(
         "--require", choices=CHECK_LEVELS, default="ids", help="the level that all documents have to reach"
@@ -550,13 +433,13 @@ def _check(arguments: argparse.Namespace) -> int:
     from pipeline.checking import check_cohort
     from pipeline.printing_checks import format_check
 
-    check = check_cohort(_open_workspace(arguments), arguments.cohort, required=arguments.require)
-    _print(arguments, check.as_json(), format_check)
+    check = check_cohort(open_workspace(arguments), arguments.cohort, required=arguments.require)
+    print_result(arguments, check.as_json(), format_check)
     return EXIT_OK if check.has_passed else EXIT_ERROR
 
 
 def _add_validate(commands: Any) -> None:
-    parser = _add_command(commands, "validate", _validate, "check task tables, those that a person edited too")
+    parser = add_command(commands, "validate", _validate, "check task tables, those that a person edited too")
     parser.add_argument("name", metavar="COHORT|CSV", help="a cohort, or one table: a path ending in <stage>_tasks.csv")
 
 
@@ -564,46 +447,35 @@ def _validate(arguments: argparse.Namespace) -> int:
     from pipeline.printing_checks import format_validation
     from pipeline.validation import validate
 
-    result = validate(_open_workspace(arguments), arguments.name)
-    _print(arguments, result.as_json(), format_validation)
+    result = validate(open_workspace(arguments), arguments.name)
+    print_result(arguments, result.as_json(), format_validation)
     return EXIT_OK if result.is_valid else EXIT_ERROR
 
 
 def _add_pointers(commands: Any) -> None:
-    parser = _add_command(commands, "pointers", _pointers, "make the pointers again, or compare them to the documents")
+    parser = add_command(commands, "pointers", _pointers, "make the pointers again, or compare them to the documents")
     parser.add_argument("action", choices=("rebuild", "verify"), help="verify changes nothing")
 
 
 def _pointers(arguments: argparse.Namespace) -> int:
     from pipeline.printing_checks import format_pointer_counts, format_pointer_drifts
+    from store.data_root import DataRoot
     from store.pointers import rebuild_pointers, verify_pointers
 
-    documents = DataRoot(_roots(arguments).data).documents
+    documents = DataRoot(roots_of(arguments).data).documents
     if arguments.action == "rebuild":
-        _print(arguments, rebuild_pointers(documents)._asdict(), format_pointer_counts)
+        print_result(arguments, rebuild_pointers(documents)._asdict(), format_pointer_counts)
         return EXIT_OK
     drifts = [drift._asdict() for drift in verify_pointers(documents)]
-    _print(arguments, {"drifts": drifts}, format_pointer_drifts)
+    print_result(arguments, {"drifts": drifts}, format_pointer_drifts)
     return EXIT_ERROR if drifts else EXIT_OK
 
 
 # Keeping
 
 
-def _add_reroll(commands: Any) -> None:
-    parser = _add_command(commands, "reroll", _reroll, "make another replicate of a document")
-    parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
-
-
-def _reroll(arguments: argparse.Namespace) -> int:
-    from pipeline.rerolling import reroll
-
-    _print(arguments, reroll(_open_workspace(arguments), arguments.id), printing.format_reroll)
-    return EXIT_OK
-
-
 def _add_export(commands: Any) -> None:
-    parser = _add_command(commands, "export", _export, "write documents, with all they came from, into one file")
+    parser = add_command(commands, "export", _export, "write documents, with all they came from, into one file")
     parser.add_argument("names", nargs="+", metavar="COHORT|ID", help="a cohort, or the start of a doc_id")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="ends in .tar.zst, .tar.gz or .tar")
 
@@ -611,29 +483,30 @@ def _add_export(commands: Any) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     from pipeline.bundles import export_bundle
 
-    result = export_bundle(_roots(arguments), arguments.names, Path(arguments.output))
-    _print(arguments, result, history_printing.format_export)
+    result = export_bundle(roots_of(arguments), arguments.names, Path(arguments.output))
+    print_result(arguments, result, history_printing.format_export)
     return EXIT_ERROR if result["damaged"] else EXIT_OK
 
 
 def _add_import_bundle(commands: Any) -> None:
-    parser = _add_command(commands, "import-bundle", _import_bundle, "bring the documents of an exported file in")
+    parser = add_command(commands, "import-bundle", _import_bundle, "bring the documents of an exported file in")
     parser.add_argument("file", metavar="FILE", help="what daybook export wrote")
     parser.add_argument("--dry-run", action="store_true", help="check the file and say what would be brought in")
 
 
 def _import_bundle(arguments: argparse.Namespace) -> int:
     from pipeline.bundles import import_bundle
+    from store.data_root import DataRoot
 
-    result = import_bundle(DataRoot(_roots(arguments).data), Path(arguments.file), dry_run=arguments.dry_run)
-    _print(arguments, result, history_printing.format_import)
+    result = import_bundle(DataRoot(roots_of(arguments).data), Path(arguments.file), dry_run=arguments.dry_run)
+    print_result(arguments, result, history_printing.format_import)
     return EXIT_OK
 
 
 def _add_backfill(commands: Any) -> None:
     from pipeline.backfill.sources import STAGE_CHOICES
 
-    parser = _add_command(commands, "backfill", _backfill, "bring the documents of an old store in")
+    parser = add_command(commands, "backfill", _backfill, "bring the documents of an old store in")
     parser.add_argument("folder", metavar="DIR", help="the old store's data folder; it is only read")
     parser.add_argument("--stage", choices=STAGE_CHOICES, default="all", help="only documents of this stage")
     parser.add_argument("--run-id", metavar="ID", help="names the run in the records; default backfill-YYYYMMDD")
@@ -643,53 +516,56 @@ def _add_backfill(commands: Any) -> None:
 
 def _backfill(arguments: argparse.Namespace) -> int:
     from pipeline.backfill import backfill_store
+    from store.data_root import DataRoot
 
     result = backfill_store(
         Path(arguments.folder),
-        DataRoot(_roots(arguments).data),
+        DataRoot(roots_of(arguments).data),
         stage=arguments.stage,
         run_id=arguments.run_id,
         link=arguments.link,
         dry_run=arguments.dry_run,
     )
-    _print(arguments, result, history_printing.format_backfill)
+    print_result(arguments, result, history_printing.format_backfill)
     return EXIT_OK
 
 
 def _add_rm(commands: Any) -> None:
-    parser = _add_command(commands, "rm", _rm, "move a document into the trash, from where undo brings it back")
+    parser = add_command(commands, "rm", _rm, "move a document into the trash, from where undo brings it back")
     parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
     parser.add_argument("--cascade", action="store_true", help="and everything that was made from it")
 
 
 def _rm(arguments: argparse.Namespace) -> int:
     from pipeline.removals import remove_document
+    from store.data_root import DataRoot
 
-    result = remove_document(DataRoot(_roots(arguments).data), arguments.id, cascade=arguments.cascade)
-    _print(arguments, result, history_printing.format_removal)
+    result = remove_document(DataRoot(roots_of(arguments).data), arguments.id, cascade=arguments.cascade)
+    print_result(arguments, result, history_printing.format_removal)
     return EXIT_OK
 
 
 def _add_undo(commands: Any) -> None:
-    parser = _add_command(commands, "undo", _undo, "bring back what rm or gc moved into the trash")
+    parser = add_command(commands, "undo", _undo, "bring back what rm or gc moved into the trash")
     parser.add_argument("entry", nargs="?", help="an entry of the trash; default: the latest")
     parser.add_argument("--list", action="store_true", help="show what lies in the trash, and bring nothing back")
 
 
 def _undo(arguments: argparse.Namespace) -> int:
     from pipeline.removals import list_removals, undo_removal
+    from store.data_root import DataRoot
 
-    data = DataRoot(_roots(arguments).data)
+    data = DataRoot(roots_of(arguments).data)
     if arguments.list:
-        _print(arguments, list_removals(data), history_printing.format_trash)
+        print_result(arguments, list_removals(data), history_printing.format_trash)
         return EXIT_OK
     result = undo_removal(data, arguments.entry)
-    _print(arguments, result, history_printing.format_restored)
+    print_result(arguments, result, history_printing.format_restored)
     return EXIT_ERROR if result["occupied"] else EXIT_OK
 
 
 def _add_gc(commands: Any) -> None:
-    parser = _add_command(commands, "gc", _gc, "show what nothing asks for any more; with --apply move it to the trash")
+    parser = add_command(commands, "gc", _gc, "show what nothing asks for any more; with --apply move it to the trash")
     parser.add_argument("--apply", action="store_true", help="do it: without, nothing is changed")
     parser.add_argument(
         "--paid-answers", action="store_true", help="answers that were paid for too; without, they are only counted"
@@ -716,13 +592,13 @@ def _gc(arguments: argparse.Namespace) -> int:
     from pipeline.garbage import collect_garbage
 
     result = collect_garbage(
-        _roots(arguments),
+        roots_of(arguments),
         apply=arguments.apply,
         paid_answers=arguments.paid_answers,
         age=arguments.older_than,
         grace=arguments.grace,
     )
-    _print(arguments, result, history_printing.format_garbage)
+    print_result(arguments, result, history_printing.format_garbage)
     return EXIT_OK
 
 
@@ -732,7 +608,7 @@ def _gc(arguments: argparse.Namespace) -> int:
 def _add_parse(commands: Any) -> None:
     from pipeline.parsers import PARSERS
 
-    parser = _add_command(commands, "parse", _parse, "run a parser on texts, to try it")
+    parser = add_command(commands, "parse", _parse, "run a parser on texts, to try it")
     parser.add_argument("parser", help=", ".join(PARSERS))
     parser.add_argument("files", nargs="+", metavar="FILE", help="texts, as a model would answer; - for standard input")
     parser.add_argument("--scale", metavar="LOW-HIGH", default="0-10", help="lowest and highest score; default 0-10")
@@ -743,21 +619,21 @@ def _parse(arguments: argparse.Namespace) -> int:
     from pipeline.trying import try_parser
 
     results = try_parser(arguments.parser, arguments.files, scale=arguments.scale, min_lines=arguments.min_lines)
-    _print(arguments, results, printing.format_parses)
+    print_result(arguments, results, printing.format_parses)
     return EXIT_OK if all(result["status"] == "ok" for result in results) else EXIT_ERROR
 
 
 def _add_adopt(commands: Any) -> None:
-    parser = _add_command(commands, "adopt", _adopt, "turn a workspace of CSV files and folders into a config folder")
+    parser = add_command(commands, "adopt", _adopt, "turn a workspace of CSV files and folders into a config folder")
     parser.add_argument("folder", help="the folder that holds 1_raw, or 1_raw itself")
 
 
 def _adopt(arguments: argparse.Namespace) -> int:
     from pipeline.adoption import adopt_workspace
 
-    adoption = adopt_workspace(Path(arguments.folder), _roots(arguments).config)
+    adoption = adopt_workspace(Path(arguments.folder), roots_of(arguments).config)
     if arguments.json:
-        _print(arguments, adoption.as_json(), str)
+        print_result(arguments, adoption.as_json(), str)
     else:
         print(printing.make_visible("\n".join(adoption.lines())))
     return EXIT_OK

@@ -17,6 +17,7 @@ from benchmarks.tables import format_markdown_table, format_text_table
 NAMES = [
     "chain3",
     "fan",
+    "fetch",
     "gateway",
     "embedded",
     "dashboard",
