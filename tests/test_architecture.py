@@ -22,7 +22,7 @@ LAYERS = [
     ["pipeline.archive.transcripts", "pipeline.archive.index"],
     ["pipeline.archive.views"],
     ["pipeline.archive.catalogue", "pipeline.archive.merging"],
-    ["pipeline.archive.explaining"],
+    ["pipeline.archive.explaining", "pipeline.archive.remaking"],
     ["pipeline.archive.importing", "pipeline.archive.import_display"],
     ["pipeline.archive.record_tables"],
     ["pipeline.archive.conversation_documents", "pipeline.archive.coverage"],
@@ -85,6 +85,7 @@ LAYERS = [
 ]
 ONLY_IN = {
     "luigi": {
+        "pipeline.archive.tasks",
         "pipeline.building",
         "pipeline.central_scheduler",
         "pipeline.outbox",
