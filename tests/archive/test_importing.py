@@ -270,6 +270,7 @@ import_paths(DataRoot(Path(sys.argv[1])), [sys.argv[2]], importers=[NotebookImpo
 """
 
 
+@pytest.mark.slow
 def test_an_import_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_path, importer):
     path = write(tmp_path / "a.json", *(notebook(f"n{number}", "hello " * 50) for number in range(600)))
     data = DataRoot(tmp_path / "data")
