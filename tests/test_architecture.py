@@ -30,6 +30,8 @@ LAYERS = [
     ["pipeline.archive.sources"],
     ["pipeline.archive.importers"],
     ["pipeline.archive.reading", "pipeline.archive.times", "pipeline.archive.trees", "pipeline.archive.titles"],
+    ["pipeline.archive.zip_files"],
+    ["pipeline.archive.entries"],
     ["pipeline.archive.conversations", "pipeline.archive.members", "pipeline.archive.binaries"],
     ["pipeline.building", "pipeline.displays", "pipeline.looking", "pipeline.scheduler_server"],
     ["pipeline.checking", "pipeline.library"],
