@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline import history_printing, printing
 from pipeline.archive.fetch_commands import add_fetch
+from pipeline.archive.import_commands import add_import
 from pipeline.build_result import BuildResult
 from pipeline.command_line import Command, add_command, open_workspace, print_result, roots_of
 from pipeline.completeness import find_complete
@@ -102,6 +103,7 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "parse": _add_parse,
         "adopt": _add_adopt,
         "fetch": add_fetch,
+        "import": add_import,
     }
     for add in [known[asked]] if asked in known else known.values():
         add(commands)
@@ -401,7 +403,9 @@ def _rebuild(arguments: argparse.Namespace) -> int:
 
     workspace = open_workspace(arguments)
     if arguments.all:
-        result = rebuild_all(workspace.data)
+        from pipeline.archive.remaking import rebuild_archive
+
+        result = rebuild_all(workspace.data, rebuild_archive(workspace.data))
     else:
         result = rebuild_cohort(workspace, arguments.cohort, makes_missing=not arguments.check)
     print_result(arguments, result.as_json(), format_rebuild)
