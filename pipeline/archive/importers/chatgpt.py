@@ -55,6 +55,7 @@ SHARED_FIELDS = frozenset({"messages"})
 MESSAGE_FIELDS = frozenset(
     {"id", "author", "create_time", "update_time", "content", "status", "end_turn", "weight", "metadata", "recipient"}
 )
+ROLES = (Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.TOOL)
 AUTHOR_FIELDS = frozenset({"role", "name"})
 METADATA_FIELDS = frozenset({"model_slug", "attachments", "is_visually_hidden_from_conversation"})
 INTERRUPTED = "interrupted"
@@ -92,9 +93,10 @@ class ChatGpt:
         if is_shared_page(value):
             value = _as_mapping(value)
         conversation = _read_conversation(value, record.key, context)
-        messages = _read_messages(object_of(value.get("mapping")), conversation)
-        conversation.messages = messages.in_order
-        settle_tree(conversation, leaf=messages.find_shown(value.get("current_node")))
+        tree = _read_tree(object_of(value.get("mapping")), conversation)
+        conversation.messages = tree.messages
+        leaf = text_of(value.get("current_node"))
+        settle_tree(conversation, leaf=tree.key_by_id.get(leaf or "", leaf), links=tree.links)
         _join_pieces(conversation.messages)
         _pair_calls(conversation.messages)
         extras = _add_context(conversation, context)
@@ -163,11 +165,11 @@ def _make_record(value: Any, place: str, files: ExportFiles) -> Record | Skip:
 
 def _derive_key(value: dict[str, Any]) -> str:
     """Return a key for a conversation without an id: its first message and its time stay when it grows."""
-    nodes = object_of(value.get("mapping"))
-    times = {
-        key: read_time(object_of(object_of(node).get("message")).get("create_time")) for key, node in nodes.items()
-    }
-    first = min(((time or "~", key) for key, time in times.items()), default=None)
+    times = [
+        (read_time(object_of(object_of(node).get("message")).get("create_time")) or "~", key)  # "~": after all times
+        for key, node in object_of(value.get("mapping")).items()
+    ]
+    first = min(times, default=None)
     return f"derived-{hash_record([value.get('create_time'), list(first or [])])[:32]}"
 
 
@@ -267,8 +269,8 @@ def _read_conversation(value: dict[str, Any], key: str, context: dict[str, Any])
         flags=[flag for name, flag in FLAGS.items() if value.get(name) is True],
         extra=keep_rest(value, CONVERSATION_FIELDS),
     )
-    conversation.created = _read_time(value.get("create_time"), conversation)
-    conversation.updated = _read_time(value.get("update_time"), conversation)
+    conversation.created = _read_time(value, "create_time", conversation.extra, conversation)
+    conversation.updated = _read_time(value, "update_time", conversation.extra, conversation)
     if (other_id := own_ids[1]) and other_id != key:
         conversation.extra["id"] = other_id
     _read_gizmos(conversation, value)
@@ -291,10 +293,13 @@ def _read_gizmos(conversation: Conversation, value: dict[str, Any]) -> None:
             conversation.extra[name] = gizmo
 
 
-def _read_time(value: Any, conversation: Conversation) -> str | None:
-    time = read_time(value)
-    if time is None and is_damaged_time(value):
+def _read_time(value: dict[str, Any], name: str, extra: dict[str, Any], conversation: Conversation) -> str | None:
+    """Return a time; one that cannot be read is counted, and kept as it is."""
+    found = value.get(name)
+    time = read_time(found)
+    if time is None and is_damaged_time(found):
         _warn(conversation, "damaged_time")
+        extra[name] = found
     return time
 
 
@@ -302,52 +307,33 @@ def _warn(conversation: Conversation, what: str) -> None:
     conversation.warnings[what] = conversation.warnings.get(what, 0) + 1
 
 
-class _Messages(NamedTuple):
-    """The messages of a mapping, parents before children, and the parents of all its nodes."""
+class _Tree(NamedTuple):
+    """The nodes of a mapping."""
 
-    in_order: list[Message]
-    parent_by_node: Mapping[str, str | None]
+    messages: list[Message]  # parents before children
+    links: dict[str, str | None]  # the parents of nodes without a message
     key_by_id: Mapping[str, str]  # of nodes whose own id is not their key
 
-    def find_shown(self, node: Any) -> str | None:
-        """Return the nearest node with a message, from a node upward."""
-        node = self.key_by_id.get(node, node) if isinstance(node, str) else None
-        if node is None or node not in self.parent_by_node:
-            return text_of(node)
-        return _find_message(node, self.parent_by_node, {message.key for message in self.in_order})
 
-
-def _find_message(node: str | None, parent_by_node: Mapping[str, str | None], shown: set[str]) -> str | None:
-    """Return the first of a node and its ancestors that has a message. One that is not there is returned as it is."""
-    seen: set[str] = set()
-    while node is not None and node in parent_by_node and node not in shown:
-        if node in seen:
-            return None
-        seen.add(node)
-        node = parent_by_node[node]
-    return node
-
-
-def _read_messages(mapping: dict[str, Any], conversation: Conversation) -> _Messages:
+def _read_tree(mapping: dict[str, Any], conversation: Conversation) -> _Tree:
     nodes = {key: object_of(node) for key, node in mapping.items()}
     key_by_id = {
         node["id"]: key
         for key, node in sorted(nodes.items(), reverse=True)  # of two with one id, the first key counts
         if isinstance(node.get("id"), str) and node["id"] not in nodes
     }
-    parent_by_node = _read_parents(nodes, key_by_id)
+    parents = _read_parents(nodes, key_by_id)
     message_by_node: dict[str, Message] = {}
     for key, node in mapping.items():
         message = node.get("message") if isinstance(node, dict) else node
         if message is not None:
             message_by_node[key] = _read_message(key, message, conversation)
+            message_by_node[key].parent = parents[key]
             if rest := keep_rest(nodes[key], NODE_FIELDS):
                 message_by_node[key].extra["node"] = rest
-    order = _order_nodes(nodes, parent_by_node, message_by_node)
-    shown = set(message_by_node)
-    for key, message in message_by_node.items():
-        message.parent = _find_message(parent_by_node[key], parent_by_node, shown)
-    return _Messages([message_by_node[key] for key in order if key in message_by_node], parent_by_node, key_by_id)
+    order = _order_nodes(nodes, parents, message_by_node)
+    messages = [message_by_node[key] for key in order if key in message_by_node]
+    return _Tree(messages, {key: parents[key] for key in order if key not in message_by_node}, key_by_id)
 
 
 def _read_parents(nodes: dict[str, dict[str, Any]], key_by_id: Mapping[str, str]) -> dict[str, str | None]:
@@ -414,8 +400,9 @@ def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
     message.native_id = native_id if (native_id := text_of(value.get("id"))) != key else None
     message.author = text_of(author.get("name"))
     message.model = text_of(metadata.get("model_slug"))
-    message.created = _read_time(value.get("create_time"), conversation)
-    message.updated = _read_time(value.get("update_time"), conversation)
+    message.extra = _list_extra(value, author, metadata)
+    message.created = _read_time(value, "create_time", message.extra, conversation)
+    message.updated = _read_time(value, "update_time", message.extra, conversation)
     message.status = _read_status(value, metadata)
     message.end_turn = value["end_turn"] if isinstance(value.get("end_turn"), bool) else None
     message.hidden = _why_hidden(value, metadata, message)
@@ -424,14 +411,15 @@ def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
         message.origin = Origin.RUNTIME_CONTEXT if is_context else Origin.HUMAN
     elif message.role == Role.ASSISTANT:
         message.group = text_of(metadata.get("turn_exchange_id")) or text_of(metadata.get("request_id"))
-    message.extra = _list_extra(value, author, metadata, message)
+    if rest := _keep_metadata(metadata, message):
+        message.extra["metadata"] = rest
     return message
 
 
 def _read_role(author: dict[str, Any], conversation: Conversation) -> str:
     role = author.get("role")
-    if isinstance(role, str) and role in (Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.TOOL):
-        return role
+    if role in ROLES:
+        return str(role)
     _warn(conversation, "unknown_role")
     return Role.UNKNOWN
 
@@ -462,10 +450,8 @@ def _weighs_nothing(value: dict[str, Any]) -> bool:
     return isinstance(weight, int | float) and not isinstance(weight, bool) and weight == 0
 
 
-def _list_extra(
-    value: dict[str, Any], author: dict[str, Any], metadata: dict[str, Any], message: Message
-) -> dict[str, Any]:
-    """Return what no other field of the message holds."""
+def _list_extra(value: dict[str, Any], author: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return what no other field of the message holds, but for the metadata."""
     extra = keep_rest(value, MESSAGE_FIELDS)
     if (recipient := text_of(value.get("recipient"))) and recipient != "all" and tool_of(value) is None:
         extra["recipient"] = recipient
@@ -473,12 +459,11 @@ def _list_extra(
         extra["weight"] = weight
     if rest := keep_rest(author, AUTHOR_FIELDS):
         extra["author"] = rest
-    if message.role == Role.UNKNOWN and author.get("role") is not None:
-        extra["role"] = author["role"]
-    if message.status == INTERRUPTED and (status := text_of(value.get("status"))):
+    role, status = author.get("role"), text_of(value.get("status"))
+    if role is not None and role not in ROLES:
+        extra["role"] = role
+    if status and _read_status(value, metadata) != status:
         extra["status"] = status
-    if rest := _keep_metadata(metadata, message):
-        extra["metadata"] = rest
     return extra
 
 

@@ -217,9 +217,8 @@ class _Known(NamedTuple):
     files_by_folder: dict[str, ExportFiles]
 
 
-_known: list[
-    _Known
-] = []  # one: the files of the export that is being split, which are asked for with each of its shards
+# At most one: the export that is being split. Its files are asked for again with each of its shards.
+_known: list[_Known] = []
 
 
 def files_around(file: Member, siblings: Sequence[Member]) -> ExportFiles:

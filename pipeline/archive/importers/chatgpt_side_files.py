@@ -1,7 +1,7 @@
 """Files beside ChatGPT's conversations: what each is, by its shape, and what it adds to a conversation.
 
-    user.json ─▶ account              message_feedback.json, shared_conversations.json ─▶ by conversation
-    textdocs/ ─▶ final canvas texts   library_files.json, conversation_asset_file_names.json ─▶ names and hashes of files
+    user.json ─▶ account                message_feedback.json, shared_conversations.json ─▶ by conversation
+    textdocs/ ─▶ texts of canvases      library_files.json, conversation_asset_file_names.json ─▶ names of files
 
 The names are those of today's exports. A file is taken for what its shape says; its name is never asked.
 """
