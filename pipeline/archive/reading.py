@@ -59,7 +59,6 @@ _CONSTANT = re.compile(r"(?<![^\s:,\[])(?:NaN|-?Infinity)(?![^\s,\]}])")  # whic
 _LONG_NUMBER = re.compile(r"[0-9]{400,}+")  # so too
 _CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _STEPS = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
-_FAST = json.JSONDecoder(strict=False)  # not strict: control characters within strings are read as they are
 
 
 class Item(NamedTuple):
@@ -541,6 +540,8 @@ class _Text:
         """Return the value that begins here, clean, and go behind it. Raises _Broken, behind it then too; or _Cut."""
         if not self.next_character():
             raise _Cut(self.offset())
+        if len(self.window) - self.at < PIECE_BYTES // 4:
+            self.read_on()  # as most values are shorter, few are cut by the window
         if self.window[self.at] not in '"[{':
             self._find_end()  # 12 is no error, but may be the beginning of 123
         try:
@@ -670,26 +671,33 @@ def _decode(window: str, at: int, notes: Counter[str]) -> tuple[Any, int]:
         raise
     except RecursionError:
         raise _Broken("too_deep", f"it has more than {DEEPEST} levels") from None
-    except ValueError:  # an integer of thousands of digits
+    except ValueError:  # an integer of thousands of digits, a number that is none
         return _decode_with_care(window, at, notes)
 
 
 def _is_clean(value: Any, window: str, at: int, end: int) -> bool:
-    """Whether orjson can write the value, and as many quotes and nulls come out as stood there.
-
-    A key that was there twice has taken quotes along; NaN and what is too large for a float are written as null.
-    """
+    """Whether orjson can write the value, and as many quotes come out as stood there: a lost key took some along."""
     for _ in range(ORJSON_DEEPEST - DEEPEST):
         value = [value]
     try:
         written = orjson.dumps(value)
     except TypeError:  # surrogates, integers beyond 64 bits, too many levels
         return False
-    return (
-        written.count(b'"') == window.count('"', at, end)
-        and written.count(b"null") == window.count("null", at, end)
-        and window.find("\\u0022", at, end) < 0
-    )
+    return written.count(b'"') == window.count('"', at, end) and window.find("\\u0022", at, end) < 0
+
+
+def _read_finite(digits: str) -> float:
+    if math.isfinite(number := float(digits)):
+        return number
+    raise ValueError("too large for a float")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+# Not strict: control characters within strings are read as they are.
+_FAST = json.JSONDecoder(strict=False, parse_float=_read_finite, parse_constant=_refuse_constant)
 
 
 def _decode_with_care(window: str, at: int, notes: Counter[str]) -> tuple[Any, int]:

@@ -24,7 +24,7 @@ def settle_tree(conversation: Conversation, *, leaf: str | None, links: Mapping[
     if leaf is not None and leaf not in messages:
         leaf = _find_message(leaf, messages, links or {})
     conversation.is_leaf_guessed = bool(messages) and leaf is None
-    conversation.active_leaf = leaf or _guess_leaf(conversation, messages)
+    conversation.active_leaf = _guess_leaf(conversation, messages) if leaf is None else leaf
     active = set(_walk_up(conversation.active_leaf, messages))
     for message in conversation.messages:
         message.is_active = message.key in active
