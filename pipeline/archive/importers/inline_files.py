@@ -82,7 +82,7 @@ def keep_inline(extras: dict[str, bytes], content: bytes | None, mime_type: str 
 
 def attach_url(extras: dict[str, bytes], url: str, **facts: Any) -> Attachment:
     """Return the attachment that a URL stands for: the bytes of a data URL, or else an address that is not fetched."""
-    if not url[:5].lower() == "data:":
+    if url[:5].lower() != "data:":
         return Attachment(status=AttachmentStatus.EXTERNAL, url=url, **{"purpose": "link", **facts})
     inline = decode_data_url(url)
     return keep_inline(extras, inline and inline.content, inline and inline.mime_type, **facts)
