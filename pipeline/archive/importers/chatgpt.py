@@ -13,20 +13,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pipeline.archive.conversations import Attachment, Block, Conversation, Json, Kind, Message, Origin, Role
+from pipeline.archive.conversations import Block, Conversation, Kind, Message, Origin, Role
 from pipeline.archive.importers.chatgpt_attachments import key_in_context, settle_attachment
 from pipeline.archive.importers.chatgpt_canvas import add_canvas_versions, attach_final_text, list_canvas_ids
 from pipeline.archive.importers.chatgpt_content import CONTEXT_TYPES, content_type_of, read_blocks, tool_of
 from pipeline.archive.importers.chatgpt_files import Asked, ExportFiles, files_around, shard_number
 from pipeline.archive.importers.chatgpt_side_files import name_side_file
-from pipeline.archive.importers.chatgpt_values import (
-    keep_rest,
-    list_objects,
-    list_of,
-    object_of,
-    text_of,
-)
+from pipeline.archive.importers.chatgpt_values import keep_rest
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
+from pipeline.archive.importers.values import list_of, object_of, objects_of, text_of
 from pipeline.archive.reading import hash_record, read_items
 from pipeline.archive.times import is_damaged_time, read_time
 from pipeline.archive.titles import choose_title
@@ -35,6 +30,7 @@ from pipeline.archive.trees import settle_tree
 PROVIDER = "chatgpt"
 NODE_FIELDS = frozenset({"id", "parent", "children", "message"})
 PROJECT_PREFIX = "g-p-"
+WRAPPERS = ("conversations", "chats")  # keys of an object that may hold the list
 SHOWN_KEYS = 8  # of what is no conversation
 # Content that asks for no file, unless its metadata does.
 PLAIN_TYPES = frozenset({"text", "code", "execution_output", "thoughts", "reasoning_recap", *CONTEXT_TYPES})
@@ -61,7 +57,7 @@ METADATA_FIELDS = frozenset({"model_slug", "attachments", "is_visually_hidden_fr
 INTERRUPTED = "interrupted"
 
 
-class ChatGpt:
+class ChatGptImporter:
     """The importer of ChatGPT's conversations."""
 
     name = "chatgpt"
@@ -82,7 +78,7 @@ class ChatGpt:
         files = files_around(file, siblings)
         yield from files.side_files.problems
         yield from _find_missing_shards(file, files)
-        for item in read_items(file):
+        for item in read_items(file, ("item", *(f"{name}.item" for name in WRAPPERS))):
             if isinstance(item, Skip):
                 yield item
             else:
@@ -110,8 +106,8 @@ class ChatGpt:
 
 def _unwrap(value: Any) -> list[Any]:
     """Return the objects of {"conversations": […]}, or the value alone."""
-    if isinstance(value, dict) and "mapping" not in value and isinstance(value.get("conversations"), list):
-        return list(value["conversations"])
+    if isinstance(value, dict) and "mapping" not in value:
+        return next((value[name] for name in WRAPPERS if isinstance(value.get(name), list)), [value])
     return [value]
 
 
@@ -132,7 +128,7 @@ def is_shared_page(value: Any) -> bool:
     """Whether a value is what a shared page holds: the messages in a list, and no mapping."""
     if not isinstance(value, dict) or "mapping" in value or not text_of(value.get("shared_conversation_id")):
         return False
-    messages = list_objects(value.get("messages"))
+    messages = objects_of(value.get("messages"))
     return any("node_id" in message and "role" in message for message in messages)
 
 
@@ -185,6 +181,12 @@ class _Gathering:
             self.context[name] = value
             self.sources.update(dict.fromkeys(exports))
 
+    def add_set(self, name: str, entries: list[dict[str, Any]] | None, exports: list[str]) -> None:
+        """Add entries whose order in their file says nothing."""
+        self.add(
+            name, sorted(entries or (), key=lambda entry: (str(entry.get("create_time")), hash_record(entry))), *exports
+        )
+
 
 def _gather_context(value: dict[str, Any], key: str | None, files: ExportFiles) -> tuple[dict[str, Any], list[str]]:
     found, side = _Gathering(), files.side_files
@@ -192,8 +194,8 @@ def _gather_context(value: dict[str, Any], key: str | None, files: ExportFiles) 
         return {}, []
     found.add("account", side.account, side.account_export or "")
     if key is not None:
-        found.add("feedback", side.feedback_by_conversation.get(key), *side.feedback_exports)
-        found.add("shared_links", side.links_by_conversation.get(key), *side.links_exports)
+        found.add_set("feedback", side.feedback_by_conversation.get(key), side.feedback_exports)
+        found.add_set("shared_links", side.links_by_conversation.get(key), side.links_exports)
     attachments: dict[str, Any] = {}
     canvases: dict[str, Any] = {}
     for node, message in _list_messages(value):
@@ -245,7 +247,7 @@ def _list_asked(node: str, message: dict[str, Any], conversation: str) -> list[A
 def _as_mapping(page: dict[str, Any]) -> dict[str, Any]:
     """Return a shared page in the form of a conversation."""
     mapping: dict[str, Any] = {}
-    for number, message in enumerate(list_objects(page.get("messages"))):
+    for number, message in enumerate(objects_of(page.get("messages"))):
         key = text_of(message.get("node_id")) or f"message-{number}"
         rest = keep_rest(message, frozenset({"node_id", "parent", "children", "role", "text"}))
         content = {"content_type": "text", "parts": [message.get("text")]}
@@ -274,9 +276,8 @@ def _read_conversation(value: dict[str, Any], key: str, context: dict[str, Any])
     if (other_id := own_ids[1]) and other_id != key:
         conversation.extra["id"] = other_id
     _read_gizmos(conversation, value)
-    for name in ("feedback", "shared_links"):
-        if entries := context.get(name):
-            conversation.extra[name] = entries
+    if links := context.get("shared_links"):
+        conversation.extra["shared_links"] = links
     return conversation
 
 
@@ -435,10 +436,10 @@ def _why_hidden(value: dict[str, Any], metadata: dict[str, Any], message: Messag
         return "context"
     is_flagged = metadata.get("is_visually_hidden_from_conversation") is True
     if (is_flagged or _weighs_nothing(value)) and message.role == Role.SYSTEM and not message.blocks:
-        return "empty_system_seed"
+        return "empty system seed"
     if is_flagged:
-        return "vendor_flag"
-    return "weight_0" if _weighs_nothing(value) else None
+        return "vendor flag"
+    return "weight 0" if _weighs_nothing(value) else None
 
 
 def _is_instructions(metadata: dict[str, Any], message: Message) -> bool:
@@ -540,37 +541,32 @@ def _answer_call(message: Message, call: _Call) -> None:
 def _add_context(conversation: Conversation, context: dict[str, Any]) -> dict[str, bytes]:
     """Add what other files of the export say; return the bytes of canvas documents by name in extras/."""
     found = object_of(context.get("attachments"))
+    extras: dict[str, bytes] = {}
     for message in conversation.messages:
-        for attachment in _list_attachments(message):
-            settle_attachment(attachment, object_of(found.get(key_in_context(message.key, attachment))))
-    _add_feedback(conversation, list_objects(context.get("feedback")))
-    extras = add_canvas_versions(conversation)
+        for block in message.blocks:
+            if block.attachment is not None:
+                key = key_in_context(message.key, block.attachment)
+                settle_attachment(block.attachment, object_of(found.get(key)), extras)
+    _add_feedback(conversation, objects_of(context.get("feedback")))
+    extras.update(add_canvas_versions(conversation))
     for canvas_id, document in object_of(context.get("canvases")).items():
         extras.update(attach_final_text(conversation, canvas_id, object_of(document)))
     return extras
 
 
-def _list_attachments(message: Message) -> list[Attachment]:
-    return [block.attachment for block in message.blocks if block.attachment is not None]
-
-
-def _add_feedback(conversation: Conversation, entries: Json) -> None:
-    """Put ratings to the messages that they are of."""
-    entries_by_id: dict[str, list[dict[str, Any]]] = {}
-    for entry in list_objects(entries):
-        for name in ("message_id", "id"):
-            if rated := text_of(entry.get(name)):
-                entries_by_id.setdefault(rated, []).append(entry)
-    for message in conversation.messages if entries_by_id else ():
-        for key in dict.fromkeys((message.key, message.native_id)):
-            if key in entries_by_id:
-                message.extra["feedback"] = entries_by_id[key]
+def _add_feedback(conversation: Conversation, ratings: list[dict[str, Any]]) -> None:
+    """Put ratings to the messages that they are of, and those that name none to the conversation."""
+    message_by_id: dict[str | None, Message] = {}
+    for message in conversation.messages if ratings else ():
+        message_by_id.setdefault(message.native_id, message)
+        message_by_id[message.key] = message
+    for rating in ratings:
+        ids = [text_of(rating.get("message_id")), text_of(rating.get("id"))]
+        rated = next((message_by_id[name] for name in ids if name and name in message_by_id), None)
+        (conversation if rated is None else rated).extra.setdefault("feedback", []).append(rating)
 
 
 def _count_unknown(conversation: Conversation) -> None:
     flags = Counter(flag for message in conversation.messages for block in message.blocks for flag in block.flags)
     if flags["unknown_type"]:
         conversation.warnings["unknown_type"] = flags["unknown_type"]
-
-
-CHATGPT = ChatGpt()

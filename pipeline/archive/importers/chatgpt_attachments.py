@@ -15,7 +15,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from pipeline.archive.conversations import Attachment, AttachmentStatus, Block, Kind
-from pipeline.archive.importers.chatgpt_values import keep_rest, object_of, text_of, whole_number_of
+from pipeline.archive.importers.chatgpt_values import keep_rest
+from pipeline.archive.importers.inline_files import attach_url
+from pipeline.archive.importers.values import count_of, object_of, text_of
 
 SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)  # file-service:// of old, sediment:// now
 ADDRESS = re.compile(r"^https?://", re.IGNORECASE)
@@ -81,9 +83,9 @@ class Attachments:
         if asked is None:
             return None
         attachment = self._find(key_of(asked), asked)
-        attachment.size_bytes = attachment.size_bytes or whole_number_of(part.get("size_bytes"))
-        attachment.width = attachment.width or whole_number_of(part.get("width"))
-        attachment.height = attachment.height or whole_number_of(part.get("height"))
+        attachment.size_bytes = attachment.size_bytes or count_of(part.get("size_bytes"))
+        attachment.width = attachment.width or count_of(part.get("width"))
+        attachment.height = attachment.height or count_of(part.get("height"))
         if attachment.mime_type is None and (form := text_of(part.get("format"))):
             attachment.mime_type = TYPES.get(form.lower())
         metadata = object_of(part.get("metadata"))
@@ -98,9 +100,9 @@ class Attachments:
         attachment = self._find(key, asked)
         attachment.name = name or attachment.name
         attachment.mime_type = text_of(entry.get("mime_type")) or attachment.mime_type
-        attachment.width = attachment.width or whole_number_of(entry.get("width"))
-        attachment.height = attachment.height or whole_number_of(entry.get("height"))
-        size_bytes = whole_number_of(entry.get("size"))
+        attachment.width = attachment.width or count_of(entry.get("width"))
+        attachment.height = attachment.height or count_of(entry.get("height"))
+        size_bytes = count_of(entry.get("size"))
         if attachment.size_bytes is None:
             attachment.size_bytes = size_bytes
         elif size_bytes is not None and size_bytes != attachment.size_bytes:
@@ -156,8 +158,14 @@ def key_in_context(node: str, attachment: Attachment) -> str:
     return f"{node}/{attachment.id}" if attachment.id.startswith("sandbox:") else attachment.id
 
 
-def settle_attachment(attachment: Attachment, found: dict[str, Any]) -> None:
-    """Say what became of the bytes, from what the record's context found for this attachment."""
+def settle_attachment(attachment: Attachment, found: dict[str, Any], extras: dict[str, bytes]) -> None:
+    """Say what became of the bytes, from what the record's context found for this attachment.
+
+    Those that stand in the place of an address go into `extras`.
+    """
+    if (attachment.id or "").startswith("data:"):
+        _settle_data_url(attachment, extras)
+        return
     attachment.name = found.get("name") or attachment.name or found.get("member_name")
     attachment.mime_type = found.get("mime_type") or attachment.mime_type or type_of_name(attachment.name)
     if (extra := found.get("extra")) is not None:
@@ -174,6 +182,15 @@ def settle_attachment(attachment: Attachment, found: dict[str, Any]) -> None:
     attachment.export, attachment.extra["member"] = found["export"], found["member"]
     attachment.reason = found.get("conflict")
     attachment.status = AttachmentStatus.CONFLICT if attachment.reason else AttachmentStatus.PRESENT
+
+
+def _settle_data_url(attachment: Attachment, extras: dict[str, bytes]) -> None:
+    inline = attach_url(extras, attachment.id or "")
+    if inline.status != AttachmentStatus.EXTERNAL:
+        attachment.status, attachment.reason, attachment.blake3 = inline.status, inline.reason, inline.blake3
+        attachment.size_bytes, attachment.mime_type = inline.size_bytes, inline.mime_type
+        attachment.extra_file = inline.extra_file
+    attachment.id = None  # it was the bytes once more
 
 
 def list_stated_sizes(attachment: Attachment) -> set[int]:

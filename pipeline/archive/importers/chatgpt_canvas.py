@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pipeline.archive.conversations import Attachment, AttachmentStatus, Block, Conversation, Kind, Message
-from pipeline.archive.importers.chatgpt_values import list_objects, object_of, text_of, whole_number_of
+from pipeline.archive.importers.values import count_of, object_of, objects_of, text_of
 from store.identity import hash_bytes
 
 CREATE, UPDATE = "canmore.create_textdoc", "canmore.update_textdoc"
@@ -93,7 +93,7 @@ def attach_final_text(conversation: Conversation, canvas_id: str, document: dict
     if not isinstance(content, str):
         return {}
     extras: dict[str, bytes] = {}
-    kind, number = text_of(document.get("textdoc_type")) or "document", whole_number_of(document.get("version")) or 0
+    kind, number = text_of(document.get("textdoc_type")) or "document", count_of(document.get("version")) or 0
     attachment = _attach(Version(canvas_id, text_of(document.get("title")), kind, number, content), extras)
     attachment.extra["version"] = "final"
     conversation.attachments.append(attachment)
@@ -126,7 +126,7 @@ def _list_facts(conversation: Conversation) -> dict[str, dict[str, Any]]:
 
 
 def _apply(call: Block, versions: Versions, facts: dict[str, Any], conversation: Conversation) -> Version | None:
-    arguments, number = object_of(call.input), whole_number_of(facts.get("version"))
+    arguments, number = object_of(call.input), count_of(facts.get("version"))
     title = text_of(facts.get("title")) or text_of(arguments.get("name"))
     if call.tool_name == CREATE:
         content = arguments.get("content")
@@ -136,7 +136,7 @@ def _apply(call: Block, versions: Versions, facts: dict[str, Any], conversation:
         kind = text_of(arguments.get("type")) or text_of(facts.get("textdoc_type")) or "document"
         return Version(canvas_id, title, kind, number or 1, content)
     before = _choose_document(versions, text_of(facts.get("textdoc_id")))
-    updated = _update(before.content, list_objects(arguments.get("updates"))) if before else None
+    updated = _update(before.content, objects_of(arguments.get("updates"))) if before else None
     if before is None or updated is None:
         _warn(conversation, UNMATCHED)
         return None

@@ -12,7 +12,8 @@ import re
 from typing import Any
 
 from pipeline.archive.conversations import Block, Kind
-from pipeline.archive.importers.chatgpt_values import list_objects, list_of, object_of, read_json_object, text_of
+from pipeline.archive.importers.chatgpt_values import read_json_object
+from pipeline.archive.importers.values import list_of, object_of, objects_of, text_of
 
 START, STOP, SEPARATOR = "\ue200", "\ue201", "\ue202"  # of the private-use area
 # A mark that a cut answer left open ends with the text.
@@ -24,7 +25,7 @@ LINKED_ITEMS = ("items", "fallback_items", "sources", "supporting_websites")
 
 def take_citations(blocks: list[Block], metadata: dict[str, Any]) -> list[Block]:
     """Take the marks out of text blocks; return a citation for each mark, and for each source without one."""
-    sources = [*list_objects(metadata.get("content_references")), *list_objects(metadata.get("citations"))]
+    sources = [*objects_of(metadata.get("content_references")), *objects_of(metadata.get("citations"))]
     citations = [citation for block in blocks for citation in _take_marks(block, sources)]
     cited = [id(citation.extra.get("source")) for citation in citations]
     return citations + [_cite(source, None) for source in sources if id(source) not in cited and _is_cited(source)]
@@ -96,7 +97,7 @@ def _cite(source: dict[str, Any], mark: str | None) -> Block:
 def _list_links(source: dict[str, Any]) -> list[tuple[str | None, str]]:
     """Return title and address of each page that a source names, each address once."""
     pages = [source, object_of(source.get("metadata"))]
-    pages += [item for name in LINKED_ITEMS for item in list_objects(source.get(name))]
+    pages += [item for name in LINKED_ITEMS for item in objects_of(source.get(name))]
     title_by_url: dict[str, str | None] = {}
     for page in pages:
         if url := text_of(page.get("url")):

@@ -13,14 +13,8 @@ from typing import Any, NamedTuple
 from pipeline.archive.conversations import Block, Kind, Role
 from pipeline.archive.importers.chatgpt_attachments import Attachments, collect_pointers
 from pipeline.archive.importers.chatgpt_citations import take_citations
-from pipeline.archive.importers.chatgpt_values import (
-    keep_rest,
-    list_objects,
-    list_of,
-    object_of,
-    read_json_object,
-    text_of,
-)
+from pipeline.archive.importers.chatgpt_values import keep_rest, read_json_object
+from pipeline.archive.importers.values import list_of, object_of, objects_of, text_of
 
 NOT_A_TOOL = frozenset({"all", "assistant", "user"})  # recipients that are people and the model
 SAYS_NOTHING = frozenset({"", "None", "none"})  # how exports write an empty profile
@@ -112,7 +106,7 @@ def _read_unknown(content: dict[str, Any], attachments: Attachments) -> list[Blo
     if "content_type" not in content and content.keys() <= {"parts", "text"}:
         return _read_parts(content, attachments) or _read_texts(content, Kind.TEXT)
     texts = _list_texts(content)
-    pointers = [block for part in list_objects(content.get("parts")) for block in collect_pointers(part, attachments)]
+    pointers = [block for part in objects_of(content.get("parts")) for block in collect_pointers(part, attachments)]
     return [_keep_unknown(content, "\n".join(texts) or None), *pointers]
 
 
@@ -361,9 +355,9 @@ def _add_what_answers_name(blocks: list[Block], metadata: dict[str, Any], attach
 
 def _add_metadata(blocks: list[Block], metadata: dict[str, Any], attachments: Attachments) -> None:
     if entries := metadata.get("attachments"):
-        blocks += [block for entry in list_objects(entries) if (block := attachments.add_entry(entry))]
+        blocks += [block for entry in objects_of(entries) if (block := attachments.add_entry(entry))]
     if result := metadata.get("aggregate_result"):
-        for shown in list_objects(object_of(result).get("messages")):
+        for shown in objects_of(object_of(result).get("messages")):
             blocks += collect_pointers(shown.get("image_url"), attachments)
     if data := metadata.get("user_context_message_data"):
         _add_instructions(blocks, object_of(data))

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from pipeline.archive.conversations import Attachment
 from pipeline.archive.importers.chatgpt_attachments import key_of, list_stated_sizes, type_of_name
 from pipeline.archive.importers.chatgpt_side_files import SideFiles, read_side_files
-from pipeline.archive.importers.chatgpt_values import keep_rest, text_of, whole_number_of
+from pipeline.archive.importers.chatgpt_values import keep_rest
 from pipeline.archive.importers.interface import Member
+from pipeline.archive.importers.values import count_of, text_of
 
 AFTER_AN_ID = "-_."
 SHARD = re.compile(r"conversations-(\d{1,6})\.json")
@@ -72,6 +73,7 @@ class ExportFiles:
         member = self._find_member(file_key, found.get("name") or attachment.name, sizes)
         if member is not None:
             _describe_member(found, member, attachment, file_key, sizes, entry or {})
+            found["member"] = member.name.removeprefix(self._folder)
         return found or None
 
     def _find_member(self, file_key: str | None, name: str | None, sizes: set[int]) -> Member | None:
@@ -156,7 +158,7 @@ def _describe_entry(entry: dict[str, Any]) -> dict[str, Any]:
     fields = {
         "name": text_of(entry.get("file_name")),
         "mime_type": text_of(entry.get("mime_type")),
-        "size_bytes": whole_number_of(entry.get("file_size_bytes")),
+        "size_bytes": count_of(entry.get("file_size_bytes")),
         "extra": keep_rest(entry, LIBRARY_FIELDS),
     }
     return {name: value for name, value in fields.items() if value is not None}
@@ -178,7 +180,7 @@ def _describe_member(
         found["mime_type"] = kind
     if conflict := _find_conflict(member, sizes, entry):
         found["conflict"] = conflict
-    found.update(member=member.name, export=member.export, size_bytes=member.size_bytes, blake3=member.blake3)
+    found.update(export=member.export, size_bytes=member.size_bytes, blake3=member.blake3)
 
 
 def _find_conflict(member: Member, sizes: set[int], entry: dict[str, Any]) -> str | None:

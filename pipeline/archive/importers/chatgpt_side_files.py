@@ -15,8 +15,8 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline.archive.importers.chatgpt_attachments import TYPES, key_of
-from pipeline.archive.importers.chatgpt_values import list_objects, list_of, object_of, text_of
 from pipeline.archive.importers.interface import Member, Peek, Skip
+from pipeline.archive.importers.values import list_of, object_of, objects_of, text_of
 from pipeline.archive.reading import UnreadableJson, peek, read_value
 
 LARGEST_SIDE_FILE = 256 * 1024 * 1024  # bytes; a list of all files of an account is far smaller
@@ -44,7 +44,7 @@ def name_side_file(seen: Peek) -> SideFile | None:
     """Return what a file is, or None if it is no side file that is known."""
     if seen.kind == "text":
         return SideFile.VIEWER if "<html" in seen.text.lower() and "jsonData" in seen.text else None
-    objects = list_objects(list(seen.items))
+    objects = objects_of(list(seen.items))
     if not objects:
         return None
     if seen.kind == "object":
@@ -165,7 +165,7 @@ def _take(found: SideFiles, kind: SideFile, value: Any, member: Member) -> None:
     elif kind is SideFile.MANIFEST:
         found.listed_shards.update(number for item in object_of(value).values() for number in list_shard_numbers(item))
     elif kind is SideFile.LIBRARY:
-        found.library += [entry for entry in list_objects(value) if text_of(entry.get("file_id"))]
+        found.library += [entry for entry in objects_of(value) if text_of(entry.get("file_id"))]
         found.library_exports.append(member.export)
     elif kind is SideFile.FEEDBACK:
         _group(found.feedback_by_conversation, value)
@@ -181,14 +181,14 @@ def _take(found: SideFiles, kind: SideFile, value: Any, member: Member) -> None:
 
 
 def _group(by_conversation: dict[str, list[dict[str, Any]]], value: Any) -> None:
-    for entry in list_objects(value):
+    for entry in objects_of(value):
         if conversation := text_of(entry.get("conversation_id")):
             by_conversation.setdefault(conversation, []).append(entry)
 
 
 def list_tasks(value: Any) -> Iterator[dict[str, Any]]:
     """Yield the objects of a list that are tasks of Codex in the cloud."""
-    for task in list_objects(value):
+    for task in objects_of(value):
         if is_task(task):
             yield task
 

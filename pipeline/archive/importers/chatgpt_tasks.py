@@ -11,8 +11,9 @@ from typing import Any
 from pipeline.archive.conversations import Block, Conversation, Kind, Message, Origin, Role
 from pipeline.archive.importers.chatgpt_files import files_around
 from pipeline.archive.importers.chatgpt_side_files import is_task
-from pipeline.archive.importers.chatgpt_values import keep_rest, list_of, object_of, text_of, whole_number_of
+from pipeline.archive.importers.chatgpt_values import keep_rest
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
+from pipeline.archive.importers.values import count_of, list_of, object_of, text_of
 from pipeline.archive.reading import read_items
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
@@ -22,7 +23,7 @@ TASK_FIELDS = frozenset({"id", "title", "turns"})
 TURN_FIELDS = frozenset({"id", "role", "input_items", "output_items", "previous_turn_id", "turn_status"})
 
 
-class ChatGptTasks:
+class ChatGptTasksImporter:
     """The importer of codex.json."""
 
     name = "chatgpt_tasks"
@@ -104,8 +105,8 @@ def _read_piece(piece: Any) -> list[Block]:
 
 
 def _name_lines(path: str, fields: dict[str, Any]) -> str:
-    first = whole_number_of(fields.get("line_range_start"))
-    last = whole_number_of(fields.get("line_range_end"))
+    first = count_of(fields.get("line_range_start"))
+    last = count_of(fields.get("line_range_end"))
     if first is None:
         return path
     return f"{path}:{first}" if last in (None, first) else f"{path}:{first}-{last}"
@@ -122,6 +123,3 @@ def _keep_said(fields: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
 
 def _is_null(value: Any) -> bool:
     return isinstance(value, str) and value in NULLS
-
-
-CHATGPT_TASKS = ChatGptTasks()
