@@ -213,7 +213,7 @@ def _gather_context(value: dict[str, Any], key: str | None, files: ExportFiles) 
 
 
 def _list_messages(value: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for key, node in object_of(value.get("mapping")).items():
+    for key, node in sorted(object_of(value.get("mapping")).items()):
         message = node.get("message") if isinstance(node, dict) else None
         if isinstance(message, dict):
             yield key, message
@@ -549,7 +549,7 @@ def _add_context(conversation: Conversation, context: dict[str, Any]) -> dict[st
                 settle_attachment(block.attachment, object_of(found.get(key)), extras)
     _add_feedback(conversation, objects_of(context.get("feedback")))
     extras.update(add_canvas_versions(conversation))
-    for canvas_id, document in object_of(context.get("canvases")).items():
+    for canvas_id, document in sorted(object_of(context.get("canvases")).items()):
         extras.update(attach_final_text(conversation, canvas_id, object_of(document)))
     return extras
 

@@ -372,8 +372,8 @@ def _add_metadata(blocks: list[Block], metadata: dict[str, Any], attachments: At
 def _add_instructions(blocks: list[Block], data: dict[str, Any]) -> None:
     """Add custom instructions, which most exports have in the metadata only."""
     said = "\n".join(block.text for block in blocks if block.text)
-    for field, value in data.items():
-        text = text_of(value)
+    for field in sorted(data, key=lambda name: (name != "about_user_message", name)):
+        text = text_of(data[field])
         if text is not None and text.strip() not in SAYS_NOTHING and text.strip() not in said:
             blocks.append(Block(Kind.CONTEXT, text=text, extra={"field": field}))
 
