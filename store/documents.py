@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from store.durable import commit_folder, create_folder, move_folder
+from store.durable import NewFile, commit_folder, create_folder, move_folder, stage_file
 from store.errors import (
     DigestCollision,
     DocumentCorrupt,
@@ -41,12 +41,15 @@ from store.identity import (
     digest_of,
     encode_canonically,
     hash_bytes,
+    hash_pieces,
     id_from_digest,
+    new_hasher,
 )
 from store.pointer_files import PointerFiles, pointer_of
 
 METADATA_FILE = "metadata.json"
 METADATA_SCHEMA = 1
+PIECE_BYTES = 1 << 20  # of a file that is not read at once
 READABLE_DEPTH = 2  # of an object written with a line for each field
 
 _READABLE = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -90,6 +93,22 @@ class Document:
             )
         return content
 
+    def open(self, name: str) -> BinaryIO:
+        """Return a file to read from, for one too big to be in memory; `check` tells whether its bytes are right."""
+        self.file_blake3(name)
+        return (self.folder / name).open("rb")
+
+    def check(self, name: str) -> None:
+        """Read a file piece by piece. Raises DocumentCorrupt if it is gone or altered."""
+        expected = self.file_blake3(name)
+        try:
+            with self.open(name) as file:
+                found = hash_pieces(iter(lambda: file.read(PIECE_BYTES), b""))
+        except FileNotFoundError as error:
+            raise DocumentCorrupt(self.stage, self.doc_id, name, expected="a file", found="none") from error
+        if found != expected:
+            raise DocumentCorrupt(self.stage, self.doc_id, name, expected=expected[:12], found=found[:12])
+
     def read_text(self, name: str) -> str:
         """Return a file's text: its bytes as UTF-8, newlines as they are."""
         return self.read_bytes(name).decode()
@@ -100,6 +119,14 @@ class Document:
         if record is None:
             raise DocumentFileMissing(self.stage, self.doc_id, name, names=self.file_names)
         return str(record["blake3"])
+
+
+class StagedFile(NamedTuple):
+    """A file of a document to be, written already, because it is too big to be in memory."""
+
+    file: NewFile
+    size_bytes: int
+    blake3: str
 
 
 class Placement(NamedTuple):
@@ -183,13 +210,28 @@ class DocumentStore:
         """Return a document after the deep check: as `read`, and every byte matches its hash."""
         document = self.read(stage, doc_id, digest=digest)
         for name in document.file_names:
-            document.read_bytes(name)
+            document.check(name)
         expected, found = document.metadata["self_blake3"], hash_metadata(document.metadata)
         if expected != found:
             raise DocumentCorrupt(stage, doc_id, METADATA_FILE, expected=str(expected)[:12], found=found[:12])
         return document
 
-    def commit(self, stage: str, doc_id: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> Document:
+    @contextmanager
+    def stage_file(self, pieces: Iterable[bytes]) -> Iterator[StagedFile]:
+        """Write a file piece by piece, and yield it to be committed in the block; otherwise it is removed.
+
+        Raises WriteFailed if the disk refuses.
+        """
+        hasher = new_hasher()
+        with stage_file(self._temporary_folder) as file:
+            for piece in pieces:
+                hasher.update(piece)
+                file.append(piece)
+            yield StagedFile(file, file.size_bytes, hasher.hexdigest())
+
+    def commit(
+        self, stage: str, doc_id: str, files: Mapping[str, bytes | StagedFile], metadata: Mapping[str, Any]
+    ) -> Document:
         """Write a document durably and return it. `metadata` is completed with files, schema and own hash.
 
         If another process committed the same doc_id first, its document is checked deeply and returned,
@@ -198,7 +240,8 @@ class DocumentStore:
         final = self.folder_of(stage, doc_id)
         complete = complete_metadata(stage, doc_id, files, metadata)
         # metadata.json last: a staged folder that has it is complete
-        content = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: encode_readably(complete)}
+        content = {name: _content_of(files[name]) for name in sorted(files)}
+        content[METADATA_FILE] = encode_readably(complete)
         pointer = pointer_of(complete)
         if pointer:
             self.pointers.withdraw(stage, pointer.task_id, before=pointer)
@@ -264,16 +307,23 @@ class DocumentStore:
                 yield stage, doc_id
 
 
+def _content_of(content: bytes | StagedFile) -> bytes | NewFile:
+    return content.file if isinstance(content, StagedFile) else content
+
+
 def complete_metadata(
-    stage: str, doc_id: str, files: Mapping[str, bytes], metadata: Mapping[str, Any]
+    stage: str, doc_id: str, files: Mapping[str, bytes | StagedFile], metadata: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return metadata with what the store itself vouches for: schema, names, files and own hash."""
-    records = {
-        check_file_name(name): {"blake3": hash_bytes(content), "size_bytes": len(content)}
-        for name, content in files.items()
-    }
+    records = {check_file_name(name): _describe_file(content) for name, content in files.items()}
     complete = {**metadata, "schema": METADATA_SCHEMA, "stage": stage, "doc_id": doc_id, "files": records}
     return {**complete, "self_blake3": hash_metadata(complete)}
+
+
+def _describe_file(content: bytes | StagedFile) -> dict[str, Any]:
+    if isinstance(content, StagedFile):
+        return {"blake3": content.blake3, "size_bytes": content.size_bytes}
+    return {"blake3": hash_bytes(content), "size_bytes": len(content)}
 
 
 def find_problem(stage: str, doc_id: str, files: Mapping[str, bytes]) -> str | None:

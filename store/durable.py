@@ -161,6 +161,11 @@ class NewFile:
             pass  # another filesystem, or one without shared blocks
         self.append(content)
 
+    def move(self, path: Path) -> None:
+        """Go on under another name of the same filesystem, where nothing is yet."""
+        rename_without_replacing(self.path, path)
+        self.path = path
+
     def finish(self, flush: Flush) -> None:
         """Hand the bytes to `flush` and close. Raises WriteFailed if fewer bytes arrived than were written."""
         try:
@@ -208,7 +213,24 @@ def write_in_new_folder(folder: Path, name: str, content: bytes, *, holders: Ite
         flush.finish([folder, *holders])
 
 
-def _write_file(path: Path, content: bytes, flush: Flush) -> None:
+@contextmanager
+def stage_file(temporary_folder: Path) -> Iterator[NewFile]:
+    """Yield a file to append to under `temporary_folder`, for `commit_folder`; it is removed if it is not taken."""
+    create_temporary_folder(temporary_folder)
+    staged = unique_path(temporary_folder, "staged")
+    file = NewFile(staged)
+    try:
+        yield file
+    finally:
+        file.abandon()
+        staged.unlink(missing_ok=True)
+
+
+def _write_file(path: Path, content: bytes | NewFile, flush: Flush) -> None:
+    if isinstance(content, NewFile):
+        content.move(path)
+        content.finish(flush)
+        return
     file = NewFile(path)
     if isinstance(content, SharedBytes):
         file.share(content)
@@ -287,8 +309,10 @@ def place_new_file(path: Path) -> Iterator[NewFile]:
         raise
 
 
-def commit_folder(files: Mapping[str, bytes], final: Path, *, temporary_folder: Path) -> Path | None:
+def commit_folder(files: Mapping[str, bytes | NewFile], final: Path, *, temporary_folder: Path) -> Path | None:
     """Write `files` as the new folder `final`, in their order, durably. See the module's docstring.
+
+    A NewFile, as `stage_file` yields it, is moved into the folder: what is too big to be in memory.
 
     Returns None; or, if something is at `final` already because somebody else was faster, the folder under
     `temporary_folder` in which the files lie, durably.
@@ -308,7 +332,7 @@ def commit_folder(files: Mapping[str, bytes], final: Path, *, temporary_folder: 
     return None
 
 
-def _write_folder(folder: Path, files: Mapping[str, bytes], flush: Flush) -> list[Path]:
+def _write_folder(folder: Path, files: Mapping[str, bytes | NewFile], flush: Flush) -> list[Path]:
     """Write files into a new folder and return it and its sub-folders, the deepest first."""
     inner = {parent for name in files for parent in PurePath(name).parents}
     folders = sorted({folder / parent for parent in inner} | {folder})

@@ -13,7 +13,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any
@@ -47,6 +47,14 @@ def hash_bytes(content: bytes) -> str:
 def new_hasher() -> blake3:
     """Return a hasher to `update` piece by piece; its `hexdigest` is that of `hash_bytes`."""
     return blake3()
+
+
+def hash_pieces(pieces: Iterable[bytes]) -> str:
+    """Return what `hash_bytes` returns of all pieces together."""
+    hasher = blake3()
+    for piece in pieces:
+        hasher.update(piece)
+    return hasher.hexdigest()
 
 
 def encode_canonically(value: Json) -> bytes:

@@ -1,0 +1,93 @@
+"""A file too big to be in memory becomes part of a document as any other: whole, durably, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from store.data_root import DataRoot
+from store.documents import PIECE_BYTES, Document
+from store.errors import DocumentCorrupt, WriteFailed
+from store.identity import hash_bytes
+
+DOC_ID = "0123456789abcdef"
+METADATA = {"digest": "1" * 64, "inputs": {}}
+PIECES = [b"a" * PIECE_BYTES, b"", b"b" * 17]
+CONTENT = b"".join(PIECES)
+
+
+@pytest.fixture
+def data(tmp_path) -> DataRoot:
+    return DataRoot(tmp_path)
+
+
+def commit_pieces(data: DataRoot, doc_id: str = DOC_ID) -> Document:
+    with data.documents.stage_file(PIECES) as staged:
+        return data.documents.commit("export", doc_id, {"content.bin": staged, "note.txt": b"beside"}, METADATA)
+
+
+def test_a_staged_file_is_a_file_of_the_document_with_its_size_and_hash(data):
+    document = commit_pieces(data)
+
+    record = data.documents.read_deeply("export", DOC_ID).metadata["files"]["content.bin"]
+    assert record == {"blake3": hash_bytes(CONTENT), "size_bytes": len(CONTENT)}
+    assert document.read_bytes("content.bin") == CONTENT
+    assert (document.folder / "content.bin").stat().st_mode & 0o777 == 0o444
+    with document.open("content.bin") as file:
+        assert file.read() == CONTENT
+
+
+def test_nothing_is_left_of_a_staged_file_whether_it_was_committed_or_not(data):
+    commit_pieces(data)
+    with data.documents.stage_file(PIECES) as staged:
+        assert staged.blake3 == hash_bytes(CONTENT)
+
+    assert list(data.temporary_folder.iterdir()) == []
+
+
+def test_a_source_that_breaks_off_leaves_no_document_and_no_file(data):
+    def break_off():
+        yield b"the beginning"
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(OSError, match="Input/output"), data.documents.stage_file(break_off()):
+        pass
+
+    assert list(data.temporary_folder.iterdir()) == []
+    assert data.documents.list_ids("export") == []
+
+
+def test_the_slower_of_two_is_kept_beside(data):
+    commit_pieces(data)
+
+    second = commit_pieces(data)
+
+    assert second.read_bytes("content.bin") == CONTENT
+    (kept,) = (data.path / "quarantine" / "superseded" / "export").iterdir()
+    assert (kept / "content.bin").read_bytes() == CONTENT
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_no_document(data, monkeypatch):
+    def refuse(descriptor, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(WriteFailed, match="No space left"):
+        commit_pieces(data)
+
+    assert data.documents.list_ids("export") == []
+    assert list(data.temporary_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [0, PIECE_BYTES + 3])
+def test_a_flipped_bit_anywhere_in_a_big_file_is_found(data, place):
+    path = commit_pieces(data).folder / "content.bin"
+    content = bytearray(CONTENT)
+    content[place] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+    with pytest.raises(DocumentCorrupt, match=r"content\.bin"):
+        data.documents.read_deeply("export", DOC_ID)
