@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.archive.importers.claude import CLAUDE
+from pipeline.archive.importers.claude_code import CLAUDE_CODE
 from pipeline.archive.importers.interface import Importer
 
-IMPORTERS: Sequence[Importer] = ()
+IMPORTERS: Sequence[Importer] = (CLAUDE, CLAUDE_CODE)
