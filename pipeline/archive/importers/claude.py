@@ -113,7 +113,7 @@ def _look_beside(chat: dict[str, Any], beside: SideFiles) -> tuple[dict[str, Any
     if project_id and (project := beside.find_project(project_id)):
         context["project"] = {name: project.value.get(name) for name in ("name", "docs")}
         sources.append(project.export)
-    if "account" not in chat and (account := beside.find_account()):
+    if not object_of(chat.get("account")) and (account := beside.find_account()):
         context["account"] = account.value["uuid"]
         sources.append(account.export)
     return context, sources

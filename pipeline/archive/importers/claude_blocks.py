@@ -26,6 +26,11 @@ from pipeline.archive.importers.values import (
 
 NOT_IN_EXPORT = "not in the export"
 FILE_TYPES = ("image", "document", "local_resource")
+KNOWN_OF_FILE = frozenset(
+    {"type", "source", "data", "mime_type", "media_type", "size_bytes"}
+    | {"file_uuid", "uuid", "file_name", "name", "title"}
+)
+KNOWN_OF_SOURCE = frozenset({"type", "data", "media_type", "url", "file_id"})
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")  # of a type: short enough for a report, and no text
 
 
@@ -159,7 +164,7 @@ class BlockReader:
             attachment.size_bytes = count_of(item.get("size_bytes"))
         attachment.id = first_text(item.get("file_uuid"), item.get("uuid"), source.get("file_id"))
         attachment.name = first_text(item.get("file_name"), item.get("name"), item.get("title"))
-        attachment.extra = rest_of({**item, "source": rest_of(source, ("data",)) or None}, ("data",))
+        attachment.extra = {**rest_of(source, KNOWN_OF_SOURCE), **rest_of(item, KNOWN_OF_FILE)}
         yield block_of(attachment)
 
     def _read_voice_note(self, item: dict[str, Any]) -> Iterator[Block]:

@@ -96,6 +96,8 @@ def _make_record(session: Session, place: str, *, wrapper: dict[str, Any] | None
     context = {
         "is_id_derived": session.is_id_derived,
         "is_replay": session.is_replay,
+        "is_agent": session.is_agent,
+        "task": session.task,
         "links": session.links,
         "elsewhere": session.elsewhere,
         "wrapper": wrapper,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.archive.conversations import Conversation, Lineage, Role, Usage
+from pipeline.archive.conversations import Conversation, Lineage, Origin, Role, Usage
 from pipeline.archive.importers.claude_code_lines import is_message, is_well_formed, session_of
 from pipeline.archive.importers.claude_code_messages import LineReader, list_texts, list_usages
 from pipeline.archive.importers.claude_code_sessions import Numbered
@@ -18,10 +18,10 @@ from pipeline.archive.trees import settle_tree
 
 PROVIDER = "claude_code"
 CONSTANT = ("cwd", "gitBranch", "version", "userType", "slug", "entrypoint")  # mostly the same on all lines
-CONTEXT_TYPES = ("attachment", "queue-operation")
 COUNTED_TYPES = frozenset(
-    {"summary", "ai-title", "custom-title", "agent-name", "last-prompt", "init", "result", "progress"}
-    | {"file-history-snapshot", "file-history-delta", "mode", "permission-mode", "bridge-session"}
+    {"summary", "ai-title", "custom-title", "agent-name", "last-prompt", "queue-operation"}
+    | {"init", "result", "progress", "mode", "permission-mode", "bridge-session"}
+    | {"file-history-snapshot", "file-history-delta"}
 )
 USAGE_FIELDS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
@@ -48,6 +48,8 @@ def parse_session(record: Record) -> Parsed:
     _choose_session_title(conversation, objects, context)
     if context.get("is_replay"):
         _hide_copies(conversation)
+    if context.get("is_agent"):
+        _disown_prompts(conversation)
     return Parsed(conversation, extras)
 
 
@@ -116,14 +118,22 @@ def _keep_others(conversation: Conversation, lines: Sequence[Numbered], warnings
             odd.setdefault("other_values", []).append({"line": number, "value": line})
         elif line.get("type") == "pr-link":
             odd.setdefault("pull_requests", []).append(rest_of(line, ("type", "sessionId", "timestamp")))
-        elif line.get("type") in COUNTED_TYPES and not is_message(line):
+        elif is_message(line) or _is_context(line):
+            continue
+        elif line.get("type") in COUNTED_TYPES:
             counts[str(line["type"])] += 1
-        elif not is_message(line) and line.get("type") not in CONTEXT_TYPES:
+        else:
             warnings["unknown_line_type"] += 1
             odd.setdefault("unknown_lines", []).append({"line": number, "value": rest_of(line, ())})
     conversation.extra |= odd
     if counts:
         conversation.extra["lines_beside"] = dict(counts)
+
+
+def _is_context(line: dict[str, Any]) -> bool:
+    """Whether a line gave the model something: an attachment, or what a person or a task put into the queue."""
+    kind = line.get("type")
+    return not is_message(line) and (kind == "attachment" or (kind == "queue-operation" and bool(line.get("content"))))
 
 
 def _add_context(
@@ -139,7 +149,7 @@ def _add_context(
     before = conversation.messages[0].key if conversation.messages else None
     for line in objects:
         before = key_by_line.get(id(line), before)
-        if line.get("type") in CONTEXT_TYPES and not is_message(line):
+        if _is_context(line):
             key = ancestry.find_message(text_of(line.get("parentUuid"))) or before
             if key is not None:
                 message_by_key[key].blocks.append(reader.read_context(line))
@@ -168,6 +178,14 @@ def _hide_copies(conversation: Conversation) -> None:
             message.usage = None
 
 
+def _disown_prompts(conversation: Conversation) -> None:
+    """Claim no person for what a sub-agent was asked: another agent wrote it."""
+    for message in conversation.messages:
+        message.origin = None if message.origin == Origin.HUMAN else message.origin
+        for block in message.blocks:
+            block.origin = None if block.origin == Origin.HUMAN else block.origin
+
+
 def _choose_session_title(
     conversation: Conversation, objects: Sequence[dict[str, Any]], context: dict[str, Any]
 ) -> None:
@@ -182,7 +200,7 @@ def _choose_session_title(
         conversation,
         *((_find_last(list_texts(own, kind, name)), "provider") for kind, name in names),
         (first_text(wrapper.get("title"), wrapper.get("name")), "provider"),
-        (text_of(summary), "summary"),
+        (text_of(summary) or text_of(context.get("task")), "summary"),
     )
 
 

@@ -97,6 +97,8 @@ class LineReader:
         if isinstance(content, str | list):
             return self._blocks.read(content)
         self._warnings["malformed_message"] += 1
+        if isinstance(body, str):
+            return [Block(Kind.TEXT, text=body, flags=["malformed"])]
         raw = body if body is not None else line
         return [self._blocks.read_unknown(raw, flag="malformed")]
 

@@ -56,6 +56,8 @@ class Session:
     links: list[dict[str, str]] = field(default_factory=list)  # kind, native_id, message
     elsewhere: list[str] = field(default_factory=list)  # ids of lines of other conversations that lines here follow
     is_replay: bool = False
+    is_agent: bool = False
+    task: str | None = None  # what the call that started an agent said of it, in a few words
 
 
 def group_lines(lines: Sequence[Numbered], *, file_name: str, native_id: str | None = None) -> list[Session]:
@@ -163,7 +165,10 @@ def _make_session(part: Part, file: _File, by_part: dict[Part, list[Numbered]]) 
     if part.agent is not None:
         kind = "compaction" if file.is_replay else "sub_agent"
         main_lines = by_part.get(Part(part.session, None), [])
-        session.links.append(_make_link(kind, part.session, _find_starting_call(part.agent, session.lines, main_lines)))
+        start = _find_starting_call(part.agent, session.lines, main_lines)
+        session.links.append(_make_link(kind, part.session, start and text_of(start[0].get("uuid"))))
+        session.is_agent = not file.is_replay
+        session.task = start and text_of(object_of(start[1].get("input")).get("description"))
         return session
     for line in session.lines:
         followed = _find_followed(line, file)
@@ -191,8 +196,10 @@ def _make_link(kind: str, native_id: str, message: str | None) -> dict[str, str]
     return {**link, "message": message} if message else link
 
 
-def _find_starting_call(agent: str, lines: Sequence[Numbered], main_lines: Iterable[Numbered]) -> str | None:
-    """Return the id of the line whose call started an agent: as its result says, by its prompt, or by the time."""
+def _find_starting_call(
+    agent: str, lines: Sequence[Numbered], main_lines: Iterable[Numbered]
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return the line and the call in it that started an agent: as its result says, by its prompt, or by the time."""
     calls: list[tuple[dict[str, Any], dict[str, Any]]] = []
     wanted_call = None
     for line in main_lines:
@@ -203,11 +210,10 @@ def _find_starting_call(agent: str, lines: Sequence[Numbered], main_lines: Itera
             wanted_call = _find_answered(line.value)
     first: dict[str, Any] = next((line.value for line in lines if _is_message(line)), {})
     prompt, begin = words_of(first), text_of(first.get("timestamp")) or ""
-    by_result = [line for line, call in calls if wanted_call and call.get("id") == wanted_call]
-    by_prompt = [line for line, call in calls if prompt and object_of(call.get("input")).get("prompt") == prompt]
-    by_time = [line for line, _ in calls if begin and (text_of(line.get("timestamp")) or "~") <= begin]
-    found = by_result or by_prompt or by_time[-1:]
-    return text_of(found[0].get("uuid")) if found else None
+    by_result = [each for each in calls if wanted_call and each[1].get("id") == wanted_call]
+    by_prompt = [each for each in calls if prompt and object_of(each[1].get("input")).get("prompt") == prompt]
+    by_time = [each for each in calls if begin and (text_of(each[0].get("timestamp")) or "~") <= begin]
+    return next(iter(by_result or by_prompt or by_time[-1:]), None)
 
 
 def _find_answered(line: dict[str, Any]) -> str | None:

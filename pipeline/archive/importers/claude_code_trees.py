@@ -32,11 +32,11 @@ class Ancestry:
         before = self._talk[place - 1].key if place else None
         named = text_of(line.get("parentUuid")) or text_of(line.get("logicalParentUuid"))
         if named is None:
-            is_joined = self._is_linear or "uuid" not in line or line.get("subtype") == BOUNDARY
-            return before if is_joined else None
+            return before if self._is_linear or "uuid" not in line or is_joint(line) else None
         if named in self._elsewhere:
             return None
-        return self.find_message(named) or before
+        found = self.find_message(named)
+        return before if found in (None, self._talk[place].key) else found
 
     def find_message(self, uuid: str | None) -> str | None:
         """Return the nearest message from a line on, upwards through lines that are none."""
@@ -51,6 +51,11 @@ class Ancestry:
         for each in passed:
             self._next[each] = found  # so that a long way is gone once
         return found
+
+
+def is_joint(line: dict[str, Any]) -> bool:
+    """Whether a line begins what follows a compaction, and so goes on from the line before it."""
+    return line.get("subtype") == BOUNDARY or line.get("isCompactSummary") is True
 
 
 def is_linear(talk: Sequence[Talk]) -> bool:

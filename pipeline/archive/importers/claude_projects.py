@@ -5,15 +5,17 @@ They hold no chats and are kept as they are. A chat that names its project gets 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from pipeline.archive.conversations import Attachment, Conversation, Json
 from pipeline.archive.importers.claude_blocks import NOT_IN_EXPORT
 from pipeline.archive.importers.inline_files import keep_inline
-from pipeline.archive.importers.interface import Member, Skip
+from pipeline.archive.importers.interface import Member
 from pipeline.archive.importers.values import list_of, object_of, objects_of, rest_of, text_of
-from pipeline.archive.reading import read_items
+from pipeline.archive.reading import Item, read_items
 
 MOST_SIBLINGS = 5000  # a folder with more is no export, and each of its files would look through all the others
 
@@ -26,35 +28,42 @@ class Found(NamedTuple):
 
 
 class SideFiles:
-    """The files beside one file of an export, read when they are first asked for."""
+    """The files beside one file of an export, read when they are first asked for.
+
+    A name tells which file is worth a look, and its shape what it is.
+    """
 
     def __init__(self, siblings: Sequence[Member]) -> None:
         self._siblings = siblings if len(siblings) <= MOST_SIBLINGS else ()
-        self._account: Found | None = None
-        self._projects: dict[str, Found] | None = None
-        self._is_account_read = False
 
     def find_account(self) -> Found | None:
         """Return the one user whose export this is."""
-        if not self._is_account_read:
-            users = [found for found in self._read("user") if is_user(found.value)]
-            self._account = users[0] if len(users) == 1 else None
-            self._is_account_read = True
-        return self._account
+        files = [member for member in self._siblings if "user" in _stem_of(member)]
+        users = [found for member in files for found in _read_objects(member) if is_user(found.value)]
+        return users[0] if len(users) == 1 else None
 
     def find_project(self, project_id: str) -> Found | None:
-        if self._projects is None:
-            found = [each for each in self._read("project") if is_project(each.value)]
-            self._projects = {each.value["uuid"]: each for each in found}
-        return self._projects.get(project_id)
+        """Return a project from its own file, or from the list of all."""
+        own = [member for member in self._siblings if _stem_of(member) == project_id.lower()]
+        lists = [member for member in self._siblings if _stem_of(member).startswith("project")]
+        for member in [*own, *lists]:
+            for found in _read_objects(member):
+                if found.value.get("uuid") == project_id and is_project(found.value):
+                    return found
+        return None
 
-    def _read(self, word: str) -> Iterator[Found]:
-        """Yield the objects of the siblings with this word in their name: the shape decides, the name saves looking."""
-        for member in self._siblings:
-            if word in member.name.lower() and member.name.lower().endswith(".json"):
-                for item in read_items(member, ("item",)):
-                    if not isinstance(item, Skip) and isinstance(item.value, dict):
-                        yield Found(item.value, member.export)
+
+def _stem_of(member: Member) -> str:
+    return PurePosixPath(member.name).stem.lower()
+
+
+@lru_cache(maxsize=4)  # every design chat of an export asks for the same ones
+def _read_objects(member: Member) -> list[Found]:
+    """Return the objects of a file; none of it where it cannot be read."""
+    items = read_items(member, ("item",))
+    return [
+        Found(item.value, member.export) for item in items if isinstance(item, Item) and isinstance(item.value, dict)
+    ]
 
 
 def is_user(value: Json) -> bool:
