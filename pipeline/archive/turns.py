@@ -27,6 +27,7 @@ RAW_LINES = 200
 FIELD_CHARACTERS = 100  # a longer value of a call stands in lines of its own
 PROMPT_CHARACTERS = 120  # of a line of the contents
 ANCHOR_LENGTH = 12
+THINKING = "Thinking"  # where the provider has no words for how long
 
 ALL_BRANCHES, ACTIVE_BRANCH = "all", "active"
 
@@ -420,11 +421,25 @@ def _add_message(turn: Turn, message: Message, pieces: Sequence[Piece]) -> None:
     """Put a message into a turn. A result goes to its call, if the turn has it."""
     turn.model = turn.model or (clean_line(message.model) if message.model else None)
     for piece in pieces:
-        if not (piece.kind == Kind.TOOL_RESULT and _join_result(turn, piece)):
+        if not _join_piece(turn, piece):
             turn.pieces.append(piece)
     turn.sources += [source for source in _list_sources(message) if source not in turn.sources]
     if message.status in _TOLD_STATUSES:
         turn.notes.append(message.status.replace("_", " "))
+
+
+def _join_piece(turn: Turn, piece: Piece) -> bool:
+    """Put a piece into one that the turn has: a result into its call, a thought into the one just before it."""
+    if piece.kind == Kind.TOOL_RESULT:
+        return _join_result(turn, piece)
+    last = turn.pieces[-1] if turn.pieces else None
+    if piece.kind != Kind.THINKING or last is None or last.kind != Kind.THINKING or last.title != THINKING:
+        return False
+    text = "\n\n".join(filter(None, [last.text, piece.text]))
+    notes = tuple(dict.fromkeys([*last.notes, *piece.notes]))
+    anchors = (*last.anchors, *piece.anchors)
+    turn.pieces[-1] = last._replace(text=text, title=piece.title, notes=notes, anchors=anchors)
+    return True
 
 
 def _join_result(turn: Turn, result: Piece) -> bool:
@@ -462,7 +477,7 @@ def _show_thinking(block: Block, notes: tuple[str, ...]) -> Iterator[Piece]:
     if "recap" in block.flags:
         yield Piece(Kind.THINKING, title=clean_line(text) or "Thought")
     elif text.strip() or notes:
-        yield Piece(Kind.THINKING, text, title="Thinking", notes=notes)
+        yield Piece(Kind.THINKING, text, title=THINKING, notes=notes)
 
 
 def _show_call(block: Block, notes: tuple[str, ...]) -> Piece:
