@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from pipeline.archive.conversation_documents import EXTRAS_FOLDER
 from pipeline.archive.conversations import Attachment, AttachmentStatus, Conversation
+from pipeline.archive.exports import CONTENT_FILE
 from pipeline.archive.file_names import GivenName, name_attachments
 from pipeline.archive.markdown_texts import clean_address
 from pipeline.archive.readable_texts import clean_line, clean_text
 from pipeline.archive.turns import ShownAttachment, cut_text
 from pipeline.archive.views import View
+from pipeline.stages import ArchiveStage
 from store.documents import Document, DocumentStore
-
-EXPORT_STAGE, CONVERSATION_STAGE = "export", "conversation"
-CONTENT_FILE = "content.bin"
 
 INLINE_BYTES = 32 * 1024  # of a picture that stands in the page itself
 PREVIEW_BYTES = 24 * 1024
@@ -110,10 +110,11 @@ class AttachmentFiles:
 
     def _list_places(self, attachment: Attachment) -> Iterator[tuple[str, str, str]]:
         if attachment.export:
-            yield EXPORT_STAGE, attachment.export, CONTENT_FILE
+            yield ArchiveStage.EXPORT, attachment.export, CONTENT_FILE
         if attachment.extra_file:
+            file = EXTRAS_FOLDER + attachment.extra_file.removeprefix(EXTRAS_FOLDER)
             for doc_id in self._versions:
-                yield CONVERSATION_STAGE, doc_id, f"extras/{attachment.extra_file.removeprefix('extras/')}"
+                yield ArchiveStage.CONVERSATION, doc_id, file
 
     def _open(self, stage: str, doc_id: str) -> Document:
         if (stage, doc_id) not in self._read:

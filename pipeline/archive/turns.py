@@ -367,7 +367,7 @@ class _Composer:
     def _show_block(self, block: Block) -> Iterator[Piece]:
         notes = tuple(flag for flag in block.flags if flag in _TOLD_FLAGS)
         if "unknown_type" in block.flags:
-            yield _show_unknown(block, notes)
+            yield from _show_unknown(block, notes)
         elif block.kind == Kind.CITATION:
             return
         elif block.kind == Kind.CONTEXT or block.origin in _UNSAID_ORIGINS:
@@ -526,12 +526,14 @@ def _show_context(block: Block, notes: tuple[str, ...]) -> Piece:
     return Piece(Kind.CONTEXT, text, "Context", notes=notes, more=more)
 
 
-def _show_unknown(block: Block, notes: tuple[str, ...]) -> Piece:
-    raw, more = cut_text(_write_raw(block), lines=RAW_LINES)
+def _show_unknown(block: Block, notes: tuple[str, ...]) -> Iterator[Piece]:
+    """Yield the words of a block that no importer knows, if it has any, and what it was."""
+    if block.text and block.kind == Kind.TEXT:
+        yield Piece(Kind.TEXT, clean_text(block.text).strip("\n"))
     name = block.raw.get("type") or block.raw.get("content_type") if isinstance(block.raw, dict) else None
     title = f"Unknown: {clean_line(name)}" if isinstance(name, str) else "Unknown"
-    fields = (Field("text", clean_text(block.text), is_long=True),) if block.text else ()
-    return Piece("unknown", raw, title, "json", notes=notes, fields=fields, more=more)
+    raw, more = cut_text(_write_raw(block), lines=RAW_LINES)
+    yield Piece("unknown", raw, title, "json", notes=notes, more=more)
 
 
 def _write_raw(block: Block) -> str:
