@@ -34,6 +34,23 @@ _PICTURES = {
     b"GIF87a": "image/gif",
     b"GIF89a": "image/gif",
 }
+_ENDINGS = {
+    "application/json": ".json",
+    "application/pdf": ".pdf",
+    "application/zip": ".zip",
+    "audio/mpeg": ".mp3",
+    "audio/wav": ".wav",
+    "image/gif": ".gif",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/svg+xml": ".svg",
+    "image/webp": ".webp",
+    "text/csv": ".csv",
+    "text/html": ".html",
+    "text/markdown": ".md",
+    "text/plain": ".txt",
+    "video/mp4": ".mp4",
+}
 _TEXT_TYPES = re.compile(r"text/|application/(?:json|xml|x-yaml|toml|javascript|vnd\.ant\.)")
 _TEXT_NAMES = re.compile(
     r"\.(?:bat|c|cfg|conf|cpp|cs|css|csv|diff|go|h|html?|ini|java|jsx?|json|jsonl|kt|log|lua|md|patch|php|pl|py|r|rb|rs|"
@@ -62,7 +79,7 @@ class AttachmentFiles:
         self._folder = folder
         self._read: dict[tuple[str, str], Document] = {}
         self._given = {
-            id(attachment): GivenName(_name_of(attachment), attachment.blake3)
+            id(attachment): GivenName(_name_file(attachment), attachment.blake3)
             for attachment in _list_attachments(view.conversation)
             if attachment.blake3 and (attachment.export or attachment.extra_file)
         }
@@ -136,6 +153,12 @@ def _list_attachments(conversation: Conversation) -> Iterator[Attachment]:
 
 def _name_of(attachment: Attachment) -> str:
     return clean_line(attachment.name or "") or clean_line(attachment.purpose or "") or "file"
+
+
+def _name_file(attachment: Attachment) -> str:
+    """Return a name for the file: one that has no ending gets that of its type, so that programs know it."""
+    name = _name_of(attachment)
+    return name if re.search(r"\.\w{1,8}$", name) else name + _ENDINGS.get((attachment.mime_type or "").lower(), "")
 
 
 def _describe(attachment: Attachment, *, size_bytes: int | None = None) -> str:

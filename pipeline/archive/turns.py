@@ -47,7 +47,16 @@ _ORIGINS = {
 }
 _UNSAID_ORIGINS = (Origin.RUNTIME_CONTEXT, Origin.NOTIFICATION)
 _TOLD_STATUSES = ("interrupted", "in_progress", "finished_partial_completion", "error", "truncated", "incomplete")
-_TOLD_FLAGS = ("interrupted", "error", "redacted", "ambiguous", "cut_off", "truncated", "paste")
+_TOLD_FLAGS = {
+    "interrupted": "interrupted",
+    "error": "error",
+    "redacted": "redacted by the provider",
+    "ambiguous": "one of several drafts or pieces",
+    "cut_off": "cut off",
+    "truncated": "truncated",
+    "refusal": "refusal",
+    "paste": "pasted",
+}
 _MODELS_TURN = (Role.ASSISTANT, Role.TOOL)
 
 
@@ -365,7 +374,7 @@ class _Composer:
                 anchors = ()
 
     def _show_block(self, block: Block) -> Iterator[Piece]:
-        notes = tuple(flag for flag in block.flags if flag in _TOLD_FLAGS)
+        notes = tuple(_TOLD_FLAGS[flag] for flag in block.flags if flag in _TOLD_FLAGS)
         if "unknown_type" in block.flags:
             yield from _show_unknown(block, notes)
         elif block.kind == Kind.CITATION:
@@ -424,7 +433,8 @@ def _add_message(turn: Turn, message: Message, pieces: Sequence[Piece]) -> None:
         if not _join_piece(turn, piece):
             turn.pieces.append(piece)
     turn.sources += [source for source in _list_sources(message) if source not in turn.sources]
-    if message.status in _TOLD_STATUSES:
+    told = {note for piece in pieces for note in piece.notes}
+    if message.status in _TOLD_STATUSES and message.status not in told:
         turn.notes.append(message.status.replace("_", " "))
 
 
