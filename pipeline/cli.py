@@ -15,6 +15,7 @@ from typing import Any
 from pipeline import history_printing, printing
 from pipeline.archive.fetch_commands import add_fetch
 from pipeline.archive.import_commands import add_import
+from pipeline.archive.render_commands import add_render
 from pipeline.build_result import BuildResult
 from pipeline.command_line import Command, add_command, open_workspace, print_result, roots_of
 from pipeline.completeness import find_complete
@@ -104,6 +105,7 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "adopt": _add_adopt,
         "fetch": add_fetch,
         "import": add_import,
+        "render": add_render,
     }
     for add in [known[asked]] if asked in known else known.values():
         add(commands)

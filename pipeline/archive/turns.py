@@ -27,6 +27,7 @@ RAW_LINES = 200
 FIELD_CHARACTERS = 100  # a longer value of a call stands in lines of its own
 PROMPT_CHARACTERS = 120  # of a line of the contents
 ANCHOR_LENGTH = 12
+THINKING = "Thinking"  # where the provider has no words for how long
 
 ALL_BRANCHES, ACTIVE_BRANCH = "all", "active"
 
@@ -46,7 +47,16 @@ _ORIGINS = {
 }
 _UNSAID_ORIGINS = (Origin.RUNTIME_CONTEXT, Origin.NOTIFICATION)
 _TOLD_STATUSES = ("interrupted", "in_progress", "finished_partial_completion", "error", "truncated", "incomplete")
-_TOLD_FLAGS = ("interrupted", "error", "redacted", "ambiguous", "cut_off", "truncated", "paste")
+_TOLD_FLAGS = {
+    "interrupted": "interrupted",
+    "error": "error",
+    "redacted": "redacted by the provider",
+    "ambiguous": "one of several drafts or pieces",
+    "cut_off": "cut off",
+    "truncated": "truncated",
+    "refusal": "refusal",
+    "paste": "pasted",
+}
 _MODELS_TURN = (Role.ASSISTANT, Role.TOOL)
 
 
@@ -364,9 +374,9 @@ class _Composer:
                 anchors = ()
 
     def _show_block(self, block: Block) -> Iterator[Piece]:
-        notes = tuple(flag for flag in block.flags if flag in _TOLD_FLAGS)
+        notes = tuple(_TOLD_FLAGS[flag] for flag in block.flags if flag in _TOLD_FLAGS)
         if "unknown_type" in block.flags:
-            yield _show_unknown(block, notes)
+            yield from _show_unknown(block, notes)
         elif block.kind == Kind.CITATION:
             return
         elif block.kind == Kind.CONTEXT or block.origin in _UNSAID_ORIGINS:
@@ -420,11 +430,26 @@ def _add_message(turn: Turn, message: Message, pieces: Sequence[Piece]) -> None:
     """Put a message into a turn. A result goes to its call, if the turn has it."""
     turn.model = turn.model or (clean_line(message.model) if message.model else None)
     for piece in pieces:
-        if not (piece.kind == Kind.TOOL_RESULT and _join_result(turn, piece)):
+        if not _join_piece(turn, piece):
             turn.pieces.append(piece)
     turn.sources += [source for source in _list_sources(message) if source not in turn.sources]
-    if message.status in _TOLD_STATUSES:
+    told = {note for piece in pieces for note in piece.notes}
+    if message.status in _TOLD_STATUSES and message.status not in told:
         turn.notes.append(message.status.replace("_", " "))
+
+
+def _join_piece(turn: Turn, piece: Piece) -> bool:
+    """Put a piece into one that the turn has: a result into its call, a thought into the one just before it."""
+    if piece.kind == Kind.TOOL_RESULT:
+        return _join_result(turn, piece)
+    last = turn.pieces[-1] if turn.pieces else None
+    if piece.kind != Kind.THINKING or last is None or last.kind != Kind.THINKING or last.title != THINKING:
+        return False
+    text = "\n\n".join(filter(None, [last.text, piece.text]))
+    notes = tuple(dict.fromkeys([*last.notes, *piece.notes]))
+    anchors = (*last.anchors, *piece.anchors)
+    turn.pieces[-1] = last._replace(text=text, title=piece.title, notes=notes, anchors=anchors)
+    return True
 
 
 def _join_result(turn: Turn, result: Piece) -> bool:
@@ -462,7 +487,7 @@ def _show_thinking(block: Block, notes: tuple[str, ...]) -> Iterator[Piece]:
     if "recap" in block.flags:
         yield Piece(Kind.THINKING, title=clean_line(text) or "Thought")
     elif text.strip() or notes:
-        yield Piece(Kind.THINKING, text, title="Thinking", notes=notes)
+        yield Piece(Kind.THINKING, text, title=THINKING, notes=notes)
 
 
 def _show_call(block: Block, notes: tuple[str, ...]) -> Piece:
@@ -511,12 +536,14 @@ def _show_context(block: Block, notes: tuple[str, ...]) -> Piece:
     return Piece(Kind.CONTEXT, text, "Context", notes=notes, more=more)
 
 
-def _show_unknown(block: Block, notes: tuple[str, ...]) -> Piece:
-    raw, more = cut_text(_write_raw(block), lines=RAW_LINES)
+def _show_unknown(block: Block, notes: tuple[str, ...]) -> Iterator[Piece]:
+    """Yield the words of a block that no importer knows, if it has any, and what it was."""
+    if block.text and block.kind == Kind.TEXT:
+        yield Piece(Kind.TEXT, clean_text(block.text).strip("\n"))
     name = block.raw.get("type") or block.raw.get("content_type") if isinstance(block.raw, dict) else None
     title = f"Unknown: {clean_line(name)}" if isinstance(name, str) else "Unknown"
-    fields = (Field("text", clean_text(block.text), is_long=True),) if block.text else ()
-    return Piece("unknown", raw, title, "json", notes=notes, fields=fields, more=more)
+    raw, more = cut_text(_write_raw(block), lines=RAW_LINES)
+    yield Piece("unknown", raw, title, "json", notes=notes, more=more)
 
 
 def _write_raw(block: Block) -> str:
