@@ -18,15 +18,16 @@ LAYERS = [
     ["pipeline.archive.search_commands", "pipeline.archive.fetch_commands"],
     ["pipeline.command_line"],
     ["pipeline.archive.tasks"],
-    ["pipeline.archive.from_archive", "pipeline.archive.placing", "pipeline.archive.search"],
-    ["pipeline.archive.transcripts", "pipeline.archive.index"],
+    ["pipeline.archive.from_archive", "pipeline.archive.placing", "pipeline.archive.listing"],
+    ["pipeline.archive.search"],
+    ["pipeline.archive.transcripts", "pipeline.archive.index", "pipeline.archive.index_tables"],
     ["pipeline.archive.views"],
     ["pipeline.archive.importing"],
     ["pipeline.archive.exports", "pipeline.archive.coverage"],
     ["pipeline.archive.sources"],
     ["pipeline.archive.importers"],
     ["pipeline.archive.reading", "pipeline.archive.times", "pipeline.archive.trees", "pipeline.archive.titles"],
-    ["pipeline.archive.conversations"],
+    ["pipeline.archive.conversations", "pipeline.archive.notes"],
     ["pipeline.building", "pipeline.displays", "pipeline.looking", "pipeline.scheduler_server"],
     ["pipeline.checking", "pipeline.library"],
     ["pipeline.rebuilding", "pipeline.validation", "pipeline.lock_files"],
@@ -103,6 +104,12 @@ ONLY_IN = {
     "jinja2": {"pipeline.document_page", "pipeline.prompts", "pipeline.reports"},
     "blake3": {"store.identity"},
     "rich": {"pipeline.displays"},
+    "sqlite3": {
+        "pipeline.archive.index",
+        "pipeline.archive.index_tables",
+        "pipeline.archive.listing",
+        "pipeline.archive.search",
+    },
 }
 
 
