@@ -58,19 +58,19 @@ def make_views(count: int, *, seed: int = 1, turns: int = 12) -> Iterator[View]:
     chance = random.Random(seed)  # noqa: S311  made-up texts
     words = Words(chance)
     for number in range(count):
-        yield _make_view(number, chance, words, turns=chance.randint(1, 2 * turns - 1))
+        yield _make_view(f"{seed}-{number}", chance, words, turns=chance.randint(1, 2 * turns - 1))
 
 
 def outline_made(views: Mapping[str, View]) -> dict[str, Outline]:
     return {view.conversation_id: Outline(tuple(sorted(view.versions)), view.is_gone) for view in views.values()}
 
 
-def _make_view(number: int, chance: random.Random, words: Words, *, turns: int) -> View:
+def _make_view(name: str, chance: random.Random, words: Words, *, turns: int) -> View:
     provider = chance.choice(list(PROVIDERS))
     started = FIRST_DAY + timedelta(minutes=chance.randrange(DAYS * 24 * 60))
     conversation = Conversation(
         provider=provider,
-        native_id=f"made-{number}",
+        native_id=f"made-{name}",
         title=words.draw(4).capitalize() if chance.random() < 0.95 else None,
         title_source="provider",
         created=_write_time(started),
@@ -80,8 +80,8 @@ def _make_view(number: int, chance: random.Random, words: Words, *, turns: int) 
         _add_turn(conversation, turn, chance, words, started + timedelta(minutes=turn))
     if conversation.messages:
         conversation.active_leaf = conversation.messages[-1].key
-    versions = (_make_id(f"version-{number}"),)
-    return View(_make_id(f"conversation-{number}"), conversation, versions)
+    versions = (_make_id(f"version-{name}"),)
+    return View(_make_id(f"conversation-{name}"), conversation, versions)
 
 
 def _add_turn(conversation: Conversation, turn: int, chance: random.Random, words: Words, time: datetime) -> None:

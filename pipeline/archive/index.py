@@ -58,6 +58,7 @@ LEFT_FILE = ".index.json"  # how the last writer left the index: its inode, size
 WRITER_LOCK, DOOR_LOCK = ".index.lock", ".index.door"
 BUSY_SECONDS = 30.0
 PRIMARY_CODE = 0xFF  # of an error's code; what stands above tells more
+FAILURES = (sqlite3.Error, UnicodeDecodeError)  # the second where a text is damaged, or the message about it
 NO_DAMAGE = (  # too busy, no space, no permission
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY),
     *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT),
@@ -120,7 +121,7 @@ def ask_index_of(data: DataRoot, archive: Archive, question: Question[Answer]) -
         try:
             _bring_up_to_date(data, archive, must_wait=False)
             return _ask(places, question)
-        except sqlite3.Error as error:
+        except FAILURES as error:
             if not _is_damage(error):
                 raise
         places.left.unlink(missing_ok=True)  # so that the whole file is checked
@@ -132,19 +133,18 @@ def ask_index_of(data: DataRoot, archive: Archive, question: Question[Answer]) -
 def _say_if_unusable(places: Places) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise IndexUnusable(places.file, problem=str(error)) from error
 
 
 def _ask(places: Places, question: Question[Answer]) -> Answer:
     with closing(_open(places)) as connection:
-        connection.execute("PRAGMA query_only = ON")
         return question(connection)
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
+def _is_damage(error: Exception) -> bool:
     """Whether an error may come from what is in the file, which is cured by making it anew."""
-    return error.sqlite_errorcode & PRIMARY_CODE not in NO_DAMAGE
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & PRIMARY_CODE not in NO_DAMAGE
 
 
 def _open(places: Places) -> sqlite3.Connection:
@@ -152,7 +152,7 @@ def _open(places: Places) -> sqlite3.Connection:
         connection = sqlite3.connect(places.file, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the log, too
-        except sqlite3.Error:
+        except FAILURES:
             connection.close()
             raise
     return connection
@@ -189,7 +189,7 @@ def _mend(places: Places, data: DataRoot, archive: Archive) -> None:
         with closing(_open(places)) as connection:
             if _refresh(connection, data, archive):
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-    except sqlite3.Error as error:
+    except FAILURES as error:
         if not _is_damage(error):
             raise
         _make_anew(places, data, archive)
@@ -204,7 +204,7 @@ def _is_sound(places: Places) -> bool:
     try:
         with closing(_open(places)) as connection:
             return find_fault(connection) is None
-    except sqlite3.Error as error:
+    except FAILURES as error:
         if not _is_damage(error):
             raise
         return False
@@ -215,7 +215,7 @@ def _has_schema(places: Places) -> bool:
         with closing(_open_what_is_there(places)) as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             return bool(version == SCHEMA_VERSION)
-    except (FileNotFoundError, sqlite3.DatabaseError):
+    except (FileNotFoundError, *FAILURES):
         return False
 
 
