@@ -15,6 +15,14 @@ class Stage(StrEnum):
     REPORT = "report"
 
 
+class ArchiveStage(StrEnum):
+    """The stages of the archive. No cohort asks for them: an export is kept, what is made from it follows from it."""
+
+    EXPORT = "export"
+    CONVERSATION = "conversation"
+    TRANSCRIPT = "transcript"
+
+
 class Status(StrEnum):
     """How making a document ended. A document that was never tried has none: it is missing."""
 

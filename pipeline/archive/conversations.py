@@ -90,6 +90,7 @@ class Attachment:
     blake3: str | None = None  # of the bytes, where they are there
     export: str | None = None
     extra_file: str | None = None  # its name in extras/ of the conversation's document, for bytes from inside a record
+    extra_document: str | None = None  # doc_id of the conversation's document that has extra_file; set by views only
     is_derived: bool = False  # the bytes are text extracted from the original, not the original
     url: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
@@ -134,6 +135,7 @@ class Message:
     variant: int = 0  # among the children of one parent: by creation, then by order in the file
     group: str | None = None  # messages with one group are one answer of the model, in pieces
     is_gone: bool = False  # a newer export lacks it; set by views only
+    copy_of: str | None = None  # conversation_id of the conversation that has it first: a fork; set by views only
     blocks: list[Block] = field(default_factory=list)
     usage: Usage | None = None
     extra: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,153 @@
+"""The catalogue: which documents are observations of one conversation. Read from record tables, not from conversations.
+
+A conversation is known by its provider, its account where that is known, and its native id. Its conversation_id is
+made from provider and native id alone, so it stays the same when the account becomes known later. Where two accounts
+have a conversation under one native id, the older one has that id, and the id of the other one has the account in it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pipeline.archive.conversation_documents import Facts, read_facts
+from pipeline.archive.record_tables import list_tables, read_table
+from pipeline.stages import ArchiveStage
+from store.data_root import DataRoot
+from store.identity import id_of
+
+Account = tuple[str, str]  # provider and account
+
+
+class Group(NamedTuple):
+    """The observations of one conversation. `older`: documents of an earlier version of their importer."""
+
+    conversation_id: str
+    provider: str
+    account: str  # "" if no observation knows it
+    native_id: str
+    created: str
+    updated: str
+    doc_ids: tuple[str, ...]  # sorted
+    older: tuple[str, ...] = ()
+    first_prompts: frozenset[str] = frozenset()
+    links: frozenset[str] = frozenset()  # native ids of the conversations that it was forked or resumed from
+    is_gone: bool = False
+
+    @property
+    def age(self) -> tuple[str, str, str]:
+        """What orders conversations by their age."""
+        return self.created, self.updated, self.conversation_id
+
+
+class Catalogue:
+    """All conversations of a store by their conversation_id, sorted."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self.groups = {group.conversation_id: group for group in sorted(groups)}
+        self._by_prompt: dict[tuple[str, str], list[Group]] = defaultdict(list)
+        self._by_native_id: dict[tuple[str, str], list[Group]] = defaultdict(list)
+        for group in self.groups.values():
+            self._by_native_id[group.provider, group.native_id].append(group)
+            for prompt in group.first_prompts:
+                self._by_prompt[group.provider, prompt].append(group)
+
+    def list_origins(self, group: Group) -> list[Group]:
+        """Return the older conversations from which one may have copied messages, the oldest first."""
+        linked = [each for native_id in group.links for each in self._by_native_id.get((group.provider, native_id), [])]
+        alike = [each for prompt in group.first_prompts for each in self._by_prompt[group.provider, prompt]]
+        origins = {each.conversation_id: each for each in alike if _is_older(each, group)}
+        origins |= {each.conversation_id: each for each in linked if not _is_linked(each, group)}
+        origins.pop(group.conversation_id, None)
+        return sorted(origins.values(), key=lambda each: each.age)
+
+
+def _is_linked(group: Group, other: Group) -> bool:
+    return other.native_id in group.links
+
+
+def _is_older(group: Group, other: Group) -> bool:
+    """Whether a conversation was there before another one that shares its beginning."""
+    if _is_linked(group, other) or _is_linked(other, group):
+        return _is_linked(other, group)
+    return group.age < other.age
+
+
+def read_catalogue(data: DataRoot) -> Catalogue:
+    """Return the catalogue of a store. Raises StoreError for a document without a table whose metadata is damaged."""
+    present = set(data.documents.list_ids(ArchiveStage.CONVERSATION))
+    facts: dict[str, Facts] = {}
+    whole_exports: list[Mapping[Account, Sequence[Facts]]] = []
+    for set_id in list_tables(data.tasks_folder):
+        if table := read_table(data.tasks_folder, set_id):
+            facts |= {row.doc_id: row.facts for row in table.rows if row.doc_id in present}
+            if table.is_whole:
+                whole_exports.append(_group_by_account(row.facts for row in table.rows))
+    facts |= {doc_id: read_facts(data.documents, doc_id) for doc_id in sorted(present - facts.keys())}
+    groups = _group(facts)
+    return Catalogue(_mark_gone(groups, whole_exports))
+
+
+def _group_by_account(rows: Iterable[Facts]) -> dict[Account, list[Facts]]:
+    grouped: dict[Account, list[Facts]] = defaultdict(list)
+    for facts in rows:
+        if facts.account:
+            grouped[facts.provider, facts.account].append(facts)
+    return grouped
+
+
+def _group(facts_by_id: Mapping[str, Facts]) -> Iterator[Group]:
+    by_native_id: dict[tuple[str, str], dict[str, Facts]] = defaultdict(dict)
+    for doc_id, facts in facts_by_id.items():
+        by_native_id[facts.provider, facts.native_id][doc_id] = facts
+    for (provider, native_id), observations in by_native_id.items():
+        for number, (account, members) in enumerate(_split_accounts(observations)):
+            own = {"provider": provider, "native_id": native_id}
+            name = own if number == 0 else {**own, "account": account}
+            yield _make_group(id_of("archived_conversation", name), account, members)
+
+
+def _split_accounts(observations: Mapping[str, Facts]) -> list[tuple[str, dict[str, Facts]]]:
+    """Return observations by their account, the oldest account first; it also has those whose account is unknown."""
+    accounts = sorted({(facts.created, facts.account) for facts in observations.values() if facts.account})
+    names = list(dict.fromkeys(account for _, account in accounts)) or [""]
+    split: dict[str, dict[str, Facts]] = {name: {} for name in names}
+    for doc_id, facts in observations.items():
+        split[facts.account or names[0]][doc_id] = facts
+    return list(split.items())
+
+
+def _make_group(conversation_id: str, account: str, observations: Mapping[str, Facts]) -> Group:
+    """Return a group. Of each importer only the observations of its highest version count: it read the same bytes."""
+    highest: dict[str, int] = {}
+    for facts in observations.values():
+        highest[facts.importer] = max(facts.version, highest.get(facts.importer, 0))
+    current = {doc_id: facts for doc_id, facts in observations.items() if facts.version == highest[facts.importer]}
+    listed = list(current.values())
+    return Group(
+        conversation_id,
+        listed[0].provider,
+        account,
+        listed[0].native_id,
+        min((facts.created for facts in listed if facts.created), default=""),
+        max(facts.updated for facts in listed),
+        tuple(sorted(current)),
+        tuple(sorted(observations.keys() - current.keys())),
+        frozenset(facts.first_prompt for facts in listed if facts.first_prompt),
+        frozenset(native_id for facts in listed for native_id in facts.relatives),
+    )
+
+
+def _mark_gone(groups: Iterable[Group], whole_exports: Sequence[Mapping[Account, Sequence[Facts]]]) -> Iterator[Group]:
+    """Yield groups, those marked that the newest whole export of their account lacks, though it is newer than they."""
+    newest: dict[Account, tuple[str, set[str]]] = {}
+    for export in whole_exports:
+        for account, rows in export.items():
+            time, native_ids = max(facts.updated for facts in rows), {facts.native_id for facts in rows}
+            if time >= newest.get(account, ("", set()))[0]:
+                is_equal = account in newest and newest[account][0] == time
+                newest[account] = time, native_ids | (newest[account][1] if is_equal else set())
+    for group in groups:
+        time, native_ids = newest.get((group.provider, group.account), ("", {group.native_id}))
+        yield group._replace(is_gone=group.native_id not in native_ids and group.updated <= time)

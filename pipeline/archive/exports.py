@@ -1,0 +1,256 @@
+"""Exports: the imported bytes, kept for ever, and what one import brought.
+
+    docs/export/<doc_id>/   content.bin     the bytes of a file or of a ZIP's member; equal bytes are one document
+    docs/export/<doc_id>/   members.json    a set: the files of one import by name, in order, each with its document
+
+Everything else in the archive follows from these. Nothing is ever written under the name that a file has: names
+are data. The time of a set is later than that of every set before it, so that their order can be told for good.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from pipeline.archive.importers.interface import Member, Skip
+from pipeline.errors import InputInvalid
+from pipeline.stages import ArchiveStage, Status
+from store.documents import PIECE_BYTES, DocumentStore, StagedFile
+from store.identity import digest_of, encode_canonically, hash_bytes, hash_pieces, id_from_digest
+
+CONTENT_FILE = "content.bin"
+MEMBERS_FILE = "members.json"
+SET_KIND = "set"
+READ_AT_ONCE_BYTES = 8 << 20  # a bigger file is read twice: to see whether it is there, and if not, to be written
+
+TIME_FORM = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+Json = dict[str, Any]
+Open = Callable[[], BinaryIO]
+
+
+class KeptFile(NamedTuple):
+    """The bytes of a file in the store. `is_new`: they were not there before."""
+
+    export: str
+    blake3: str
+    size_bytes: int
+    is_new: bool
+
+
+class SetMember(NamedTuple):
+    """A file of a set, as members.json has it. `raw_name` is there where the name in the source is another one."""
+
+    name: str
+    size_bytes: int
+    blake3: str
+    export: str
+    raw_name: str | None = None
+
+
+class ExportSet(NamedTuple):
+    """What one import brought."""
+
+    doc_id: str
+    created_at: str
+    container: str  # file, zip, folder, stdin
+    members: tuple[SetMember, ...]
+    skips: tuple[Skip, ...]  # what its source had besides, and is not kept
+
+
+# Files
+
+
+def keep_file(documents: DocumentStore, open_file: Open, *, now: datetime | None = None) -> KeptFile:
+    """Put a file's bytes into the store if they are not there; return where they are.
+
+    `open_file` is called twice for a big file. What it raises goes on to the caller. Raises StoreError.
+    """
+    with open_file() as file:
+        start = _read_up_to(file, READ_AT_ONCE_BYTES)
+        if len(start) < READ_AT_ONCE_BYTES:
+            return _keep(documents, start, hash_bytes(start), len(start), now)
+        size = 0
+
+        def measured() -> Iterator[bytes]:
+            nonlocal size
+            for piece in _list_pieces(file, start):
+                size += len(piece)
+                yield piece
+
+        digest = hash_pieces(measured())
+    if kept := _find_kept(documents, digest, size):
+        return kept
+    with open_file() as file, documents.stage_file(_list_pieces(file)) as staged:
+        return _keep(documents, staged, staged.blake3, staged.size_bytes, now)  # it may have changed since
+
+
+def _read_up_to(file: BinaryIO, size: int) -> bytes:
+    pieces, missing = [], size
+    while missing and (piece := file.read(min(missing, PIECE_BYTES))):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
+
+
+def _list_pieces(file: BinaryIO, start: bytes = b"") -> Iterator[bytes]:
+    if start:
+        yield start
+    yield from iter(lambda: file.read(PIECE_BYTES), b"")
+
+
+def identify_file(blake3: str, size_bytes: int) -> tuple[str, str, Json]:
+    """Return doc_id, digest and inputs of the export of a file."""
+    inputs = {"blake3": blake3, "size_bytes": size_bytes}
+    digest = digest_of(ArchiveStage.EXPORT, inputs)
+    return id_from_digest(digest), digest, inputs
+
+
+def _find_kept(documents: DocumentStore, blake3: str, size_bytes: int) -> KeptFile | None:
+    doc_id, _, _ = identify_file(blake3, size_bytes)
+    if documents.is_present(ArchiveStage.EXPORT, doc_id):
+        return KeptFile(doc_id, blake3, size_bytes, is_new=False)
+    return None
+
+
+def _keep(
+    documents: DocumentStore, content: bytes | StagedFile, blake3: str, size_bytes: int, now: datetime | None
+) -> KeptFile:
+    if kept := _find_kept(documents, blake3, size_bytes):
+        return kept
+    doc_id, digest, inputs = identify_file(blake3, size_bytes)
+    created_at = (now or datetime.now(UTC)).strftime(TIME_FORM)
+    metadata = {"created_at": created_at, "digest": digest, "inputs": inputs, "parents": [], "status": str(Status.OK)}
+    documents.commit(ArchiveStage.EXPORT, doc_id, {CONTENT_FILE: content}, metadata)
+    return KeptFile(doc_id, blake3, size_bytes, is_new=True)
+
+
+class ExportReader:
+    """Opens exports, each after a deep check, unless this process has written or checked it already."""
+
+    def __init__(self, documents: DocumentStore, *, on_read: Callable[[int], None] | None = None) -> None:
+        self._documents = documents
+        self._on_read = on_read  # is told the bytes of each read
+        self._sound: set[str] = set()
+
+    def trust(self, export: str) -> None:
+        self._sound.add(export)
+
+    def open(self, export: str) -> BinaryIO:
+        """Open the bytes of an export. Raises DocumentMissing, DocumentInvalid, DocumentCorrupt."""
+        if export not in self._sound:
+            self._documents.read_deeply(ArchiveStage.EXPORT, export)
+            self._sound.add(export)
+        path = self._documents.folder_of(ArchiveStage.EXPORT, export) / CONTENT_FILE
+        return io.BufferedReader(_CountedFile(path, self._on_read)) if self._on_read else path.open("rb")
+
+    def list_members(self, export_set: ExportSet) -> list[Member]:
+        """Return the files of a set as importers see them: read from the store, and from nowhere else."""
+        return [
+            Member(member.name, member.size_bytes, member.blake3, member.export, partial(self.open, member.export))
+            for member in export_set.members
+        ]
+
+
+class _CountedFile(io.FileIO):
+    """A file that tells how many bytes are read of it."""
+
+    def __init__(self, path: Path, on_read: Callable[[int], None]) -> None:
+        super().__init__(path)
+        self._tell_read = on_read
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = super().readinto(buffer)
+        self._tell_read(count or 0)
+        return count
+
+
+# Sets
+
+
+def keep_set(
+    documents: DocumentStore,
+    container: str,
+    members: Sequence[SetMember],
+    skips: Sequence[Skip] = (),
+    *,
+    now: datetime | None = None,
+) -> tuple[ExportSet, bool]:
+    """Put the record of an import into the store if it is not there; return it, and whether it is new.
+
+    The same files under the same names in the same order are one set, whatever holds them.
+    """
+    listed = {"members": [_describe_member(member) for member in members], "skips": [skip._asdict() for skip in skips]}
+    inputs = {"kind": SET_KIND, "members": hash_bytes(encode_canonically(listed))}
+    digest = digest_of(ArchiveStage.EXPORT, inputs)
+    doc_id = id_from_digest(digest)
+    with documents.hold_stage(ArchiveStage.EXPORT):
+        if documents.is_present(ArchiveStage.EXPORT, doc_id):
+            return read_set(documents, doc_id), False
+        created_at = _choose_time(documents, now or datetime.now(UTC))
+        record = {"container": container, **listed}
+        metadata = {
+            "created_at": created_at,
+            "digest": digest,
+            "inputs": inputs,
+            "kind": SET_KIND,
+            "parents": _list_parents(members),
+            "status": str(Status.OK),
+        }
+        documents.commit(ArchiveStage.EXPORT, doc_id, {MEMBERS_FILE: _encode(record)}, metadata)
+    return ExportSet(doc_id, created_at, container, tuple(members), tuple(skips)), True
+
+
+def _describe_member(member: SetMember) -> Json:
+    return {name: value for name, value in member._asdict().items() if value is not None}
+
+
+def _list_parents(members: Sequence[SetMember]) -> list[Json]:
+    hashes = {member.export: member.blake3 for member in members}
+    return [describe_parent(export, blake3) for export, blake3 in hashes.items()]
+
+
+def describe_parent(export: str, blake3: str) -> Json:
+    """Return how a document's metadata names an export that it was made from."""
+    return {"stage": str(ArchiveStage.EXPORT), "doc_id": export, "file": CONTENT_FILE, "blake3": blake3}
+
+
+def _choose_time(documents: DocumentStore, now: datetime) -> str:
+    """Return the time of a new set: now, but after every other set, also when the clock has been put back."""
+    latest = max((each.created_at for each in list_sets(documents)), default="")
+    text = now.strftime(TIME_FORM)
+    if text > latest:
+        return text
+    return (datetime.strptime(latest, TIME_FORM) + timedelta(microseconds=1)).strftime(TIME_FORM)
+
+
+def _encode(record: Json) -> bytes:
+    return (json.dumps(record, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()
+
+
+def read_set(documents: DocumentStore, doc_id: str) -> ExportSet:
+    """Return a set. Raises InputInvalid if the document is none; DocumentMissing and other StoreErrors."""
+    document = documents.read(ArchiveStage.EXPORT, doc_id)
+    if document.metadata.get("kind") != SET_KIND:
+        raise InputInvalid(f"export/{doc_id} is a file, and no set. Expected the doc_id that daybook import printed.")
+    record = json.loads(document.read_bytes(MEMBERS_FILE))
+    members = tuple(SetMember(**member) for member in record["members"])
+    skips = tuple(Skip(**skip) for skip in record["skips"])
+    return ExportSet(doc_id, str(document.metadata["created_at"]), str(record["container"]), members, skips)
+
+
+def list_sets(documents: DocumentStore) -> list[ExportSet]:
+    """Return all sets in the order of their times. Raises StoreError for one that is damaged."""
+    ids = documents.list_ids(ArchiveStage.EXPORT)
+    found = [read_set(documents, doc_id) for doc_id in ids if _is_set(documents, doc_id)]
+    return sorted(found, key=lambda each: (each.created_at, each.doc_id))
+
+
+def _is_set(documents: DocumentStore, doc_id: str) -> bool:
+    """Whether a document is a set, by a look at the names in it: most are files, and there may be very many."""
+    return (documents.folder_of(ArchiveStage.EXPORT, doc_id) / MEMBERS_FILE).exists()

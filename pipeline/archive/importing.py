@@ -1,0 +1,358 @@
+"""Importing: from paths to conversations, in two steps, of which the second can be done again at any time.
+
+    keep_path             a path ─▶ its files as exports, and a set that names them
+    make_conversations    each set, in the order of time ─▶ each file: peek, recognise, split
+                              ─▶ each record: there already? else parse ─▶ conversation document
+
+Bytes first: nothing is parsed that is not in the store. What fails, fails alone: a member, a line, a record becomes a
+Skip with its type and place, and all others are imported. A record whose document is there is not parsed again; a set
+whose record table has nothing missing is not looked into at all. Sets that came before are completed first, so that a
+document is always made from the first set that has its record, whatever was interrupted or deleted in between.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from pipeline.archive.conversation_documents import (
+    CONVERSATION_VERSION,
+    Composed,
+    RecordIdentity,
+    commit,
+    compose,
+    identify_record,
+    read_facts,
+)
+from pipeline.archive.coverage import Coverage, FileCoverage, SetCoverage
+from pipeline.archive.exports import ExportReader, ExportSet, SetMember, keep_file, keep_set, list_sets
+from pipeline.archive.importers import IMPORTERS, recognise
+from pipeline.archive.importers.interface import Importer, Member, Peek, Record, Skip
+from pipeline.archive.reading import peek
+from pipeline.archive.record_tables import RecordRow, RecordTable, read_table, write_table
+from pipeline.archive.sources import Source, open_source
+from pipeline.errors import PipelineError
+from pipeline.stages import ArchiveStage
+from store.data_root import DataRoot
+from store.documents import DocumentStore
+from store.errors import StoreError, WriteFailed
+from store.machine_locks import hold_machine_lock
+
+WHOLE_CONTAINERS = ("zip", "folder")  # a file alone may be a part of an export
+LOCK_FILE = "import.lock"
+WRITERS = 8  # threads; from three on they share flushes
+WAITING_DOCUMENTS = 64  # for a writer
+WAITING_BYTES = 32 << 20
+SHOWN_KEYS = 12  # of a file that nobody recognises
+SHOWN_KEY_CHARACTERS = 40
+
+
+class Watcher(Protocol):
+    """Is told how far an import is."""
+
+    def begin(self, step: str, total_bytes: int | None) -> None: ...
+
+    def read(self, count: int) -> None: ...
+
+    def make(self, count: int) -> None: ...
+
+
+class Unwatched:
+    """For imports that nobody watches."""
+
+    def begin(self, step: str, total_bytes: int | None) -> None: ...
+
+    def read(self, count: int) -> None: ...
+
+    def make(self, count: int) -> None: ...
+
+
+class KeptSet(NamedTuple):
+    """A set, the path that brought it, and whether it is new."""
+
+    export_set: ExportSet
+    source: str
+    is_new: bool
+
+
+def import_paths(
+    data: DataRoot,
+    paths: Sequence[str],
+    *,
+    watcher: Watcher | None = None,
+    importers: Sequence[Importer] = IMPORTERS,
+) -> Coverage:
+    """Import paths: files, ZIPs, folders, or "-" for standard input. Raises StoreError if the disk refuses."""
+    watcher = watcher or Unwatched()
+    data.check_usable()
+    reader = ExportReader(data.documents, on_read=watcher.read)
+    kept: list[KeptSet] = []
+    unread: list[Skip] = []
+    for path in paths:
+        try:
+            kept.append(keep_path(data, path, reader=reader, watcher=watcher))
+        except (PipelineError, OSError) as error:
+            unread.append(_describe_failure(error, "unreadable_path", path))
+    coverage = make_conversations(data, kept, reader=reader, watcher=watcher, importers=importers)
+    return replace(coverage, unread=unread)
+
+
+def import_again(
+    data: DataRoot, *, watcher: Watcher | None = None, importers: Sequence[Importer] = IMPORTERS
+) -> Coverage:
+    """Make every conversation that is missing, from the exports that are kept."""
+    return make_conversations(data, [], watcher=watcher, importers=importers)
+
+
+# Bytes first
+
+
+def keep_path(data: DataRoot, path: str, *, reader: ExportReader, watcher: Watcher) -> KeptSet:
+    """Put the files of a path into the store, and the set that names them.
+
+    Raises PipelineError or OSError if the path cannot be opened, StoreError if the disk refuses.
+    """
+    with open_source(path, temporary_folder=data.temporary_folder) as source:
+        watcher.begin("keeping", source.size_bytes)
+        members, refused = _keep_entries(data, source, reader)
+        export_set, is_new = keep_set(data.documents, source.container, members, [*source.skips, *refused])
+    return KeptSet(export_set, path, is_new)
+
+
+def _keep_entries(data: DataRoot, source: Source, reader: ExportReader) -> tuple[list[SetMember], list[Skip]]:
+    """Return the files of a source that are in the store now, and those that could not be read."""
+    members: list[SetMember] = []
+    refused: list[Skip] = []
+    for entry in source.entries:
+        try:
+            kept = keep_file(data.documents, entry.open)
+        except WriteFailed:
+            raise
+        except Exception as error:  # whatever is wrong with a file must not stop its siblings
+            refused.append(_describe_failure(error, "unreadable_file", entry.name))
+            continue
+        if kept.is_new:
+            reader.trust(kept.export)
+        members.append(SetMember(entry.name, kept.size_bytes, kept.blake3, kept.export, entry.raw_name))
+    return members, refused
+
+
+def _describe_failure(error: Exception, reason: str, place: str) -> Skip:
+    """Return a skip for what went wrong: with the words of the error if it has some of its own, else with its type.
+
+    Never with the text of another error, which may hold a piece of the export.
+    """
+    own_reason, own_place, detail = (getattr(error, name, None) for name in ("reason", "place", "detail"))
+    if isinstance(error, PipelineError) and isinstance(own_reason, str):
+        return Skip(own_reason, str(own_place or place), str(detail or ""))
+    return Skip(reason, place, type(error).__name__)
+
+
+# Conversations, from what is kept
+
+
+def make_conversations(
+    data: DataRoot,
+    asked: Sequence[KeptSet],
+    *,
+    reader: ExportReader | None = None,
+    watcher: Watcher | None = None,
+    importers: Sequence[Importer] = IMPORTERS,
+) -> Coverage:
+    """Make the conversations that are missing of all sets, in the order of time, and tell what became of `asked`.
+
+    Raises StoreError if the disk refuses.
+    """
+    watcher = watcher or Unwatched()
+    reader = reader or ExportReader(data.documents, on_read=watcher.read)
+    asked_by_id = {each.export_set.doc_id: each for each in asked}
+    found: dict[str, SetCoverage] = {}
+    with hold_machine_lock(data.temporary_folder / LOCK_FILE):
+        present = set(data.documents.list_ids(ArchiveStage.CONVERSATION))
+        for export_set in list_sets(data.documents):
+            making = SetMaking(data, export_set, present, reader=reader, watcher=watcher, importers=importers)
+            files = making.make()
+            kept = asked_by_id.get(export_set.doc_id, KeptSet(export_set, "", is_new=False))
+            found[export_set.doc_id] = SetCoverage(
+                export_set.doc_id, kept.source, kept.is_new, list(export_set.skips), files, was_made=making.was_made
+            )
+    earlier = [each for set_id, each in found.items() if set_id not in asked_by_id and each.was_made]
+    return Coverage([found[set_id] for set_id in asked_by_id], earlier)
+
+
+class SetMaking:
+    """Makes the conversations of one set that are missing. `present`: the documents that are there; it is added to."""
+
+    def __init__(
+        self,
+        data: DataRoot,
+        export_set: ExportSet,
+        present: set[str],
+        *,
+        reader: ExportReader,
+        watcher: Watcher,
+        importers: Sequence[Importer],
+    ) -> None:
+        self._data, self._set, self._present = data, export_set, present
+        self._reader, self._watcher = reader, watcher
+        self._versions = {importer.name: importer.version for importer in importers}
+        self._versions[ArchiveStage.CONVERSATION] = CONVERSATION_VERSION
+        self._importers = importers
+        self._blake3s = {member.export: member.blake3 for member in export_set.members}
+        self._rows: list[RecordRow] = []
+        self._is_final = True  # False: an export could not be read, so it is tried again next time
+        self.was_made = False
+
+    def make(self) -> list[FileCoverage]:
+        """Return what became of each file."""
+        table = read_table(self._data.tasks_folder, self._set.doc_id)
+        if table is not None and self._is_complete(table):
+            return [_as_unchanged(file) for file in table.files]
+        self.was_made = True
+        members = self._reader.list_members(self._set)
+        self._watcher.begin("reading", sum(member.size_bytes for member in members))
+        files = self._make_files(members, table)
+        if self._is_final:
+            made = RecordTable(self._versions, files, self._rows, self._is_whole(files))
+            write_table(self._data.tasks_folder, self._set.doc_id, made, temporary_folder=self._data.temporary_folder)
+        return files
+
+    def _is_whole(self, files: Sequence[FileCoverage]) -> bool:
+        has_lost = any(not skip.is_info for skip in self._set.skips) or any(file.skipped for file in files)
+        return self._set.container in WHOLE_CONTAINERS and not has_lost
+
+    def _is_complete(self, table: RecordTable) -> bool:
+        return table.importers == self._versions and all(row.doc_id in self._present for row in table.rows)
+
+    def _make_files(self, members: Sequence[Member], table: RecordTable | None) -> list[FileCoverage]:
+        rows_before: dict[int, list[RecordRow]] = {}
+        for row in table.rows if table else ():
+            rows_before.setdefault(row.file, []).append(row)
+        files = []
+        with DocumentWriters(self._data.documents, self._watcher) as self._writers:
+            for number, member in enumerate(members):
+                importer, file = self._recognise(member)
+                if table and self._is_file_complete(table.files[number], file, rows_before.get(number, [])):
+                    file = _as_unchanged(table.files[number])
+                    self._rows += rows_before.get(number, [])
+                elif importer is not None and not file.is_artifact:
+                    self._make_file(importer, file, number, member, members)
+                files.append(file)
+        return files
+
+    def _is_file_complete(self, before: FileCoverage, now: FileCoverage, rows: Sequence[RecordRow]) -> bool:
+        is_same_importer = (before.importer, before.version) == (now.importer, now.version)
+        return is_same_importer and all(row.doc_id in self._present for row in rows)
+
+    def _recognise(self, member: Member) -> tuple[Importer | None, FileCoverage]:
+        """Return whose a file is, and its coverage, empty but for that."""
+        file = FileCoverage(member.name, member.export, member.size_bytes)
+        try:
+            seen = peek(member)
+            found = recognise(seen, self._importers)
+        except Exception as error:  # whatever is wrong with a file must not stop its siblings
+            self._note_failure(file, error, "unreadable_file", member.name)
+            return None, file
+        if found is None:
+            file.reason, file.keys = f"not recognised ({seen.kind})", _list_keys(seen)
+            return None, file
+        importer, recognition = found
+        file.importer, file.version = importer.name, importer.version
+        file.reason, file.is_artifact = recognition.reason, recognition.is_artifact
+        return importer, file
+
+    def _make_file(
+        self, importer: Importer, file: FileCoverage, number: int, member: Member, members: Sequence[Member]
+    ) -> None:
+        try:
+            for item in importer.split(member, members):
+                if isinstance(item, Skip):
+                    file.add_skip(item)
+                else:
+                    file.seen += 1
+                    self._make_record(importer, file, number, member, item)
+        except WriteFailed:
+            raise
+        except Exception as error:  # the records before it are good
+            self._note_failure(file, error, "unreadable_file", member.name)
+
+    def _note_failure(self, file: FileCoverage, error: Exception, reason: str, place: str) -> None:
+        file.add_skip(_describe_failure(error, reason, place))
+        if isinstance(error, StoreError):
+            self._is_final = False  # an export or a conversation document is damaged or gone: it may come back
+
+    def _make_record(self, importer: Importer, file: FileCoverage, number: int, member: Member, record: Record) -> None:
+        try:
+            identity = identify_record(importer, record)
+            if identity.doc_id in self._present:
+                self._writers.finish(identity.doc_id)  # it may be of this import
+                facts = read_facts(self._data.documents, identity.doc_id)
+                file.unchanged += 1
+            else:
+                composed = self._compose(identity, importer, member, record)
+                facts = composed.facts
+                self._writers.write(composed, file)
+                self._present.add(identity.doc_id)
+        except WriteFailed:
+            raise
+        except Exception as error:  # the other records are good
+            file.seen -= 1
+            self._note_failure(file, error, "unreadable_record", record.place)
+        else:
+            self._rows.append(RecordRow(identity.doc_id, number, record.place, facts))
+
+    def _compose(self, identity: RecordIdentity, importer: Importer, member: Member, record: Record) -> Composed:
+        parsed = importer.parse(record)
+        created_at = self._set.created_at
+        return compose(importer, identity, record, parsed, member=member, blake3s=self._blake3s, created_at=created_at)
+
+
+def _list_keys(seen: Peek) -> list[str]:
+    """Return the keys of the first object of a file, cut."""
+    first = next((item for item in seen.items if isinstance(item, dict)), {})
+    return [str(key)[:SHOWN_KEY_CHARACTERS] for key in first][:SHOWN_KEYS]
+
+
+def _as_unchanged(file: FileCoverage) -> FileCoverage:
+    """Return the coverage of a file of which nothing was missing."""
+    return replace(file, imported=0, unchanged=file.imported + file.unchanged)
+
+
+class DocumentWriters:
+    """Threads that commit conversation documents, so that they share flushes; it waits for them at the end."""
+
+    def __init__(self, documents: DocumentStore, watcher: Watcher) -> None:
+        self._documents, self._watcher = documents, watcher
+        self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="daybook-import")
+        self._waiting: deque[tuple[Future[None], Composed, FileCoverage]] = deque()
+        self._waiting_bytes = 0
+
+    def __enter__(self) -> DocumentWriters:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._threads:
+            while self._waiting and kind is None:
+                self._finish_first()
+
+    def write(self, composed: Composed, file: FileCoverage) -> None:
+        """Have a document committed, and count it when it is. Waits while too many wait. Raises StoreError."""
+        self._waiting.append((self._threads.submit(commit, self._documents, composed), composed, file))
+        self._waiting_bytes += composed.size_bytes
+        while len(self._waiting) > WAITING_DOCUMENTS or self._waiting_bytes > WAITING_BYTES:
+            self._finish_first()
+
+    def finish(self, doc_id: str) -> None:
+        """Wait until a document is committed, if it is under way."""
+        while any(composed.identity.doc_id == doc_id for _, composed, _ in self._waiting):
+            self._finish_first()
+
+    def _finish_first(self) -> None:
+        future, composed, file = self._waiting.popleft()
+        self._waiting_bytes -= composed.size_bytes
+        future.result()
+        file.imported += 1
+        self._watcher.make(1)

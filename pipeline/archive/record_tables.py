@@ -1,0 +1,113 @@
+"""Record tables: which records of a set gave which conversations. Derived; delete them at will.
+
+    data/tasks/archive/<set_id>/records.csv      a row a record that has a conversation
+    data/tasks/archive/<set_id>/coverage.json    what became of each file, the importers' versions
+
+With them a second import of the same bytes needs no look into them, and views are grouped without reading a
+conversation. A table that cannot be read, or whose hash does not match, counts as not there, and is made again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.archive.conversation_documents import Facts
+from pipeline.archive.coverage import FileCoverage
+from store.durable import place_derived_file
+from store.files import read_file
+from store.identity import hash_bytes
+
+FOLDER = "archive"
+RECORDS_FILE = "records.csv"
+COVERAGE_FILE = "coverage.json"
+SCHEMA = 1
+COLUMNS = ("doc_id", "file", "place", *Facts._fields)
+
+Json = dict[str, Any]
+
+
+class RecordRow(NamedTuple):
+    """A record that has a conversation document. `file` is its number in the set."""
+
+    doc_id: str
+    file: int
+    place: str
+    facts: Facts
+
+
+class RecordTable(NamedTuple):
+    """The table of a set. `importers` are the versions of all importers that were asked."""
+
+    importers: Mapping[str, int]
+    files: list[FileCoverage]
+    rows: list[RecordRow]
+    is_whole: bool  # a ZIP or folder of which nothing was skipped or refused: what it lacks, its source lacks
+
+
+def folder_of(tasks_folder: Path, set_id: str) -> Path:
+    return tasks_folder / FOLDER / set_id
+
+
+def list_tables(tasks_folder: Path) -> list[str]:
+    """Return the ids of the sets that have a table, sorted."""
+    return sorted(folder.name for folder in (tasks_folder / FOLDER).glob("*/"))
+
+
+def write_table(tasks_folder: Path, set_id: str, table: RecordTable, *, temporary_folder: Path) -> None:
+    """Write a table in the place of the one that is there. Raises OSError."""
+    folder = folder_of(tasks_folder, set_id)
+    records = _encode_rows(table.rows)
+    coverage = {
+        "schema": SCHEMA,
+        "set": set_id,
+        "importers": dict(table.importers),
+        "whole": table.is_whole,
+        "records_blake3": hash_bytes(records),
+        "files": [file.as_json() for file in table.files],
+    }
+    place_derived_file(folder / RECORDS_FILE, records, temporary_folder=temporary_folder)
+    content = json.dumps(coverage, ensure_ascii=False, indent=1).encode() + b"\n"
+    place_derived_file(folder / COVERAGE_FILE, content, temporary_folder=temporary_folder)
+
+
+def _encode_rows(rows: Iterable[RecordRow]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")  # so that a place with either of them is quoted
+    writer.writerow(COLUMNS)
+    for row in rows:
+        relatives = json.dumps(row.facts.relatives, ensure_ascii=False) if row.facts.relatives else ""
+        writer.writerow((*row[:-1], *row.facts[:-1], relatives))
+    return text.getvalue().encode()
+
+
+def read_table(tasks_folder: Path, set_id: str) -> RecordTable | None:
+    """Return the table of a set; None if there is none that can be used."""
+    folder = folder_of(tasks_folder, set_id)
+    try:
+        coverage = json.loads(read_file(folder / COVERAGE_FILE))
+        records = read_file(folder / RECORDS_FILE)
+        if coverage["schema"] != SCHEMA or coverage["records_blake3"] != hash_bytes(records):
+            return None
+        files = [FileCoverage.from_json(file) for file in coverage["files"]]
+        return RecordTable(coverage["importers"], files, _decode_rows(records), coverage["whole"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _decode_rows(content: bytes) -> list[RecordRow]:
+    reader = csv.reader(io.StringIO(content.decode(), newline=""))
+    if next(reader) != list(COLUMNS):
+        raise ValueError("another form of table")
+    return [_decode_row(*cells) for cells in reader]
+
+
+def _decode_row(doc_id: str, file: str, place: str, *facts: str) -> RecordRow:
+    provider, account, native_id, importer, version, created, updated, first_prompt, links = facts
+    relatives = tuple(json.loads(links)) if links else ()
+    found = Facts(provider, account, native_id, importer, int(version), created, updated, first_prompt, relatives)
+    return RecordRow(doc_id, int(file), place, found)
