@@ -126,7 +126,7 @@ def test_a_value_that_nothing_has_is_refused_with_those_that_are_there(archive, 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-13", "2026-02-30", "01.03.2026", "2026-03-01T09:30:00+02:00", ""])
 def test_a_date_that_is_none_is_refused(text):
-    with pytest.raises(InputInvalid, match="is no date. Expected a year"):
+    with pytest.raises(InputInvalid, match=r"is no date\. Expected a year"):
         read_time_limit(text)
 
 

@@ -8,30 +8,14 @@ it is parsed, says whether its conversation is there already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from pipeline.archive.conversations import Conversation, Json
+from pipeline.archive.members import Member, Peek, Skip
 
-
-class Member(NamedTuple):
-    """A file of an export: alone, or beside others in one ZIP or folder. `name` is data and never a path to open."""
-
-    name: str  # with `/`, as the ZIP or folder has it, a prefix that all share taken off
-    size_bytes: int
-    blake3: str
-    export: str  # doc_id of the export document that keeps the bytes
-    open: Callable[[], BinaryIO]
-
-
-class Peek(NamedTuple):
-    """The beginning of a file: enough to tell whose it is. Nothing in it is complete but `items`."""
-
-    kind: str  # array, object, lines (JSON values, one a line), text, binary, empty
-    items: Sequence[Any]  # of an array: its first elements; of lines: the first 32 values; of an object: itself, cut
-    text: str  # the beginning, decoded, at most 64 KiB
-    name: str  # for ties only
+__all__ = ["Importer", "Member", "Parsed", "Peek", "Recognition", "Record", "Skip"]
 
 
 class Recognition(NamedTuple):
@@ -39,15 +23,6 @@ class Recognition(NamedTuple):
 
     reason: str
     is_artifact: bool = False  # a known side file: kept, and read by those that need it
-
-
-class Skip(NamedTuple):
-    """What was not imported, and why. `place` tells the line, index or path; `is_info`: normal, nothing was lost."""
-
-    reason: str  # one word of the coverage report, such as malformed_line
-    place: str
-    detail: str = ""
-    is_info: bool = False
 
 
 @dataclass(slots=True)

@@ -1,0 +1,78 @@
+"""Times as exports write them, read into texts in UTC: 2026-03-01T09:00:02.123456Z."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+FIRST_YEAR, LAST_YEAR = 2000, 2100  # what is outside is damage: no chat with a model is older
+MILLISECONDS_FROM = 1e11  # as seconds, this is the year 5138
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_ISO = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
+    r"(?:[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
+    r"\s?([Zz]|UTC|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
+)
+
+
+def read_time(value: Any) -> str | None:
+    """Return a time in UTC, with a fraction only if it is not zero; None where there is none, or it is damaged.
+
+    Seconds or milliseconds since 1970, as number or text, and ISO 8601; without a zone it is taken for UTC.
+
+    >>> read_time(1735689600.5), read_time("2026-03-01T11:00:02+02:00"), read_time("2025-01-01T00:00:00.5+")
+    ('2025-01-01T00:00:00.500000Z', '2026-03-01T09:00:02Z', None)
+    """
+    if isinstance(value, str):
+        moment = _read_text(value.strip())
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        moment = _read_number(value)
+    else:
+        moment = None
+    return _write(moment) if moment and FIRST_YEAR <= moment.year <= LAST_YEAR else None
+
+
+def is_damaged_time(value: Any) -> bool:
+    """Whether a value is there, and yet no time can be read from it."""
+    return value is not None and value != "" and read_time(value) is None
+
+
+def _read_text(text: str) -> datetime | None:
+    if _NUMBER.fullmatch(text):
+        return _read_number(float(text))
+    found = _ISO.fullmatch(text)
+    if not found:
+        return None
+    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
+    microsecond = int((found[7] or "0").ljust(6, "0")[:6])
+    try:
+        moment = datetime(year, month, day, hour, minute, second, microsecond, tzinfo=UTC)
+        return moment - _read_offset(found[8] or "Z")
+    except (ValueError, OverflowError):  # the 30th of February, or the year 0
+        return None
+
+
+def _read_offset(zone: str) -> timedelta:
+    if zone.upper() in ("Z", "UTC"):
+        return timedelta(0)
+    digits = zone[1:].replace(":", "").ljust(4, "0")
+    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return -offset if zone[0] == "-" else offset
+
+
+def _read_number(number: float) -> datetime | None:
+    if isinstance(number, float) and not math.isfinite(number):
+        return None
+    seconds = number / 1000 if abs(number) > MILLISECONDS_FROM else number
+    try:
+        return _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
+
+
+def _write(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat() + "Z"
