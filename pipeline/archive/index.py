@@ -21,6 +21,7 @@ import json
 import os
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -38,6 +39,7 @@ from pipeline.archive.index_tables import (
     write_document,
     write_note,
     write_problem,
+    write_unreadable,
     write_view,
 )
 from pipeline.archive.notes import Notes
@@ -46,7 +48,7 @@ from pipeline.completeness import CLOCK_TICK_NS
 from pipeline.errors import PipelineError
 from pipeline.lineages import DocumentKey
 from pipeline.making import PARSED_FILE, RAW_FILE
-from pipeline.stages import MADE_STAGES
+from pipeline.stages import MADE_STAGES, ArchiveStage
 from pipeline.workspace import Workspace
 from store.data_root import DataRoot
 from store.durable import unique_path
@@ -64,7 +66,8 @@ NO_DAMAGE = (  # too busy, no space, no permission
     *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT),
 )
 LOOK_AGAIN = 0  # the place of a folder's time, if more may have changed than it tells
-ARCHIVE_STAGES = ("export", "conversation")  # what views depend on
+RECORD_TABLES = "tasks/archive"  # the place of the record tables among the folders that are looked at
+ON_WHICH_VIEWS_DEPEND = {ArchiveStage.EXPORT, ArchiveStage.CONVERSATION, RECORD_TABLES}
 
 Answer = TypeVar("Answer")
 Question = Callable[[sqlite3.Connection], Answer]
@@ -286,22 +289,24 @@ def _refresh(connection: sqlite3.Connection, data: DataRoot, archive: Archive) -
     with _transaction(connection):
         known = dict(connection.execute("SELECT folder, changed_ns FROM stamps"))
         looked_ns = time.time_ns()
-        stamps = _stamp_stages(data)
-        changed = {stage for stage, changed_ns in stamps.items() if known.get(stage) != changed_ns}
-        gone = known.keys() - stamps.keys()
+        stamps = _stamp_folders(data)
+        changed = {folder for folder in known.keys() | stamps.keys() if known.get(folder) != stamps.get(folder)}
         _refresh_notes(connection, Notes(data))
-        for stage in sorted(changed | gone):
+        for stage in sorted(changed - {RECORD_TABLES}):
             _refresh_documents(connection, data, stage)
-        if (changed | gone) & {*ARCHIVE_STAGES}:
+        if changed & ON_WHICH_VIEWS_DEPEND:
             _refresh_views(connection, archive)
-        for stage in gone:
-            connection.execute("DELETE FROM stamps WHERE folder = ?", [stage])
-        for stage in changed:
-            is_settled = stamps[stage] + CLOCK_TICK_NS < looked_ns and not _has_problem(connection, stage)
-            stamp = stamps[stage] if is_settled else LOOK_AGAIN
-            if known.get(stage) != stamp:
-                connection.execute("INSERT OR REPLACE INTO stamps VALUES (?, ?)", [stage, stamp])
+        for folder in sorted(changed):
+            is_settled = stamps.get(folder, 0) + CLOCK_TICK_NS < looked_ns and not _has_problem(connection, folder)
+            _write_stamp(connection, folder, stamps.get(folder) if is_settled else LOOK_AGAIN, known)
     return connection.total_changes > before
+
+
+def _write_stamp(connection: sqlite3.Connection, folder: str, stamp: int | None, known: Mapping[str, int]) -> None:
+    if stamp is None:
+        connection.execute("DELETE FROM stamps WHERE folder = ?", [folder])
+    elif known.get(folder) != stamp:
+        connection.execute("INSERT OR REPLACE INTO stamps VALUES (?, ?)", [folder, stamp])
 
 
 @contextmanager
@@ -316,18 +321,22 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
-def _stamp_stages(data: DataRoot) -> dict[str, int]:
-    """Return {stage: when its folder last changed, in ns}: when a document came or went, too."""
+def _stamp_folders(data: DataRoot) -> dict[str, int]:
+    """Return {folder: when it last changed, in ns}: when a document came or went, when a record table was written."""
     stamps = {}
     for stage in data.documents.list_stages():
         with suppress(FileNotFoundError):
             stamps[stage] = (data.documents.root / stage).stat().st_mtime_ns
+    tables = data.path / RECORD_TABLES
+    with suppress(FileNotFoundError):
+        stamps[RECORD_TABLES] = max(folder.stat().st_mtime_ns for folder in (tables, *tables.iterdir()))
     return stamps
 
 
-def _has_problem(connection: sqlite3.Connection, stage: str) -> bool:
-    found = connection.execute("SELECT 1 FROM documents WHERE stage = ? AND problem IS NOT NULL LIMIT 1", [stage])
-    return found.fetchone() is not None
+def _has_problem(connection: sqlite3.Connection, folder: str) -> bool:
+    """Whether something there could not be read, which may be mended without a trace in the folder's time."""
+    statement = "SELECT 1 FROM documents WHERE stage = ? AND problem IS NOT NULL UNION ALL SELECT 1 FROM unreadable"
+    return connection.execute(statement, [folder]).fetchone() is not None
 
 
 def _refresh_documents(connection: sqlite3.Connection, data: DataRoot, stage: str) -> None:
@@ -362,9 +371,18 @@ def _refresh_views(connection: sqlite3.Connection, archive: Archive) -> None:
     changed = {key for key, outline in outlines.items() if known.get(key) != outline}
     for conversation_id in sorted(known.keys() - outlines.keys()):
         delete_view(connection, conversation_id)
-    for view in archive.walk(changed) if changed else ():  # one that has just changed again is read again next time
-        delete_view(connection, view.conversation_id)
-        write_view(connection, view, outlines[view.conversation_id])
+    connection.execute("DELETE FROM unreadable")
+    waiting = deque(sorted(changed))
+    while waiting:
+        try:
+            for view in archive.walk(set(waiting)):
+                while waiting and waiting[0] <= view.conversation_id:  # some may have gone meanwhile
+                    waiting.popleft()
+                delete_view(connection, view.conversation_id)
+                write_view(connection, view, outlines[view.conversation_id])
+            waiting.clear()
+        except StoreError as error:  # views come in order: it is the first of those that have not come
+            write_unreadable(connection, waiting.popleft(), str(error))
 
 
 def _refresh_notes(connection: sqlite3.Connection, notes: Notes) -> None:

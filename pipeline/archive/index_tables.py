@@ -1,7 +1,7 @@
 """The tables of the index: what stands in them, and how documents and views are written into them.
 
     documents ─ parents                               every document of every stage, and what it was made from
-    conversations ─ versions, messages, attachments   every view
+    conversations ─ versions, messages, attachments   every view; `unreadable` names those that are damaged
     notes ─ tags                                      what people wrote beside them
     documents_fts, conversations_fts, messages_fts    the words of their texts
 
@@ -22,6 +22,7 @@ from pipeline.archive.conversations import Attachment, AttachmentStatus, Block, 
 from pipeline.archive.notes import Note
 from pipeline.archive.views import Outline, View
 from pipeline.lineages import DocumentKey
+from pipeline.stages import ArchiveStage
 
 SCHEMA_VERSION = 1  # goes up with every change of what is written below: an index with another one is made anew
 
@@ -69,7 +70,7 @@ CREATE TABLE messages (
     id INTEGER PRIMARY KEY,
     conversation_id TEXT NOT NULL, position INTEGER NOT NULL, key TEXT NOT NULL, parent TEXT,
     role TEXT NOT NULL, origin TEXT, author TEXT, model TEXT, created TEXT, status TEXT, hidden TEXT,
-    is_active INTEGER NOT NULL, is_gone INTEGER NOT NULL, variant INTEGER NOT NULL,
+    is_active INTEGER NOT NULL, is_gone INTEGER NOT NULL, variant INTEGER NOT NULL, copy_of TEXT,
     input_tokens INTEGER, output_tokens INTEGER, usage_id TEXT,
     text TEXT NOT NULL, work TEXT NOT NULL
 );
@@ -86,6 +87,7 @@ CREATE TABLE notes (
 );
 CREATE TABLE tags (conversation_id TEXT NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (conversation_id, tag));
 CREATE INDEX tags_by_tag ON tags (tag);
+CREATE TABLE unreadable (conversation_id TEXT NOT NULL PRIMARY KEY, problem TEXT NOT NULL);
 CREATE TABLE stamps (folder TEXT NOT NULL PRIMARY KEY, changed_ns INTEGER NOT NULL);
 """
 _WORDS = {  # {table: columns whose words are found, with the ranking}
@@ -95,7 +97,17 @@ _WORDS = {  # {table: columns whose words are found, with the ranking}
 }
 # Of no interest to anybody who compares two indexes: numbers that SQLite gives out, times of looking.
 _NOT_DUMPED = {("messages", "id"), ("notes", "changed_ns")}
-_DUMPED_TABLES = ("documents", "parents", "conversations", "versions", "messages", "attachments", "notes", "tags")
+_DUMPED_TABLES = (
+    "documents",
+    "parents",
+    "conversations",
+    "versions",
+    "messages",
+    "attachments",
+    "unreadable",
+    "notes",
+    "tags",
+)
 
 _METADATA_COLUMNS = (
     *("status", "task_id", "cohort", "run_id", "mode", "replicate", "template_id", "combo_id", "model_id", "model"),
@@ -166,7 +178,7 @@ def _list_parents(metadata: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for concept in metadata.get("concepts") or ():
         if origin := concept.get("origin"):
             used = f"concept {concept['concept_id']}"
-            yield {"parent_stage": "conversation", "parent_doc_id": origin["document"], "used": used}
+            yield {"parent_stage": str(ArchiveStage.CONVERSATION), "parent_doc_id": origin["document"], "used": used}
 
 
 def write_problem(connection: sqlite3.Connection, key: DocumentKey, problem: str) -> None:
@@ -281,6 +293,7 @@ def _list_messages(view: View) -> Iterator[dict[str, Any]]:
             "is_active": message.is_active,
             "is_gone": message.is_gone,
             "variant": message.variant,
+            "copy_of": message.copy_of,
             "input_tokens": usage.input_tokens if usage else None,
             "output_tokens": usage.output_tokens if usage else None,
             "usage_id": usage.usage_id if usage else None,
@@ -329,8 +342,13 @@ def _list_attachments(view: View) -> Iterator[dict[str, Any]]:
 
 
 def delete_view(connection: sqlite3.Connection, conversation_id: str) -> None:
-    for table in ("conversations", "versions", "messages", "attachments"):
+    for table in ("conversations", "versions", "messages", "attachments", "unreadable"):
         connection.execute(f"DELETE FROM {table} WHERE conversation_id = ?", [conversation_id])
+
+
+def write_unreadable(connection: sqlite3.Connection, conversation_id: str, problem: str) -> None:
+    """Tell that a view cannot be read; what was known of it before stays."""
+    connection.execute("INSERT OR REPLACE INTO unreadable VALUES (?, ?)", [conversation_id, problem])
 
 
 def encode_outline(outline: Outline) -> str:
