@@ -29,6 +29,7 @@ PROVIDERS = {"chatgpt": ["gpt-4o", "o3"], "claude": ["claude-sonnet-4"], "claude
 SYLLABLES = ["".join(pair) for pair in zip("bcdfghjklmnprstvwxyz", "aeiouaeiouaeiouaeiou", strict=True)]
 FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 DAYS = 700
+TURNS = 12  # of a conversation, on average
 HEAD_WORDS = ["the", "tide", "harbour", "knot", "rope", "wind", "lantern", "chart"]  # the most frequent ones
 
 
@@ -53,7 +54,7 @@ def _make_word(number: int) -> str:
     return word
 
 
-def make_views(count: int, *, seed: int = 1, turns: int = 12) -> Iterator[View]:
+def make_views(count: int, *, seed: int = 1, turns: int = TURNS) -> Iterator[View]:
     """Yield conversations of two messages a turn on average."""
     chance = random.Random(seed)  # noqa: S311  made-up texts
     words = Words(chance)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import history_printing, printing
+from pipeline.archive import search_commands
 from pipeline.build_result import BuildResult
 from pipeline.command_line import Command, add_command, open_workspace, print_result, roots_of
 from pipeline.completeness import find_complete
@@ -77,7 +78,7 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "scheduler": _add_scheduler,
         "plan": _add_plan,
         "status": _add_status,
-        "show": _add_show,
+        "show": search_commands.add_show,
         "lineage": _add_lineage,
         "explain": _add_explain,
         "usage": _add_usage,
@@ -94,6 +95,10 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "gc": _add_gc,
         "parse": _add_parse,
         "adopt": _add_adopt,
+        "search": search_commands.add_search,
+        "conversations": search_commands.add_conversations,
+        "tag": search_commands.add_tag,
+        "note": search_commands.add_note,
     }
     for add in [known[asked]] if asked in known else known.values():
         add(commands)
@@ -316,18 +321,6 @@ def _status(arguments: argparse.Namespace) -> int:
     from pipeline.looking import describe_status
 
     print_result(arguments, describe_status(open_workspace(arguments), arguments.cohort), printing.format_status)
-    return EXIT_OK
-
-
-def _add_show(commands: Any) -> None:
-    parser = add_command(commands, "show", _show, "show a document, or how a planned one stands")
-    parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
-
-
-def _show(arguments: argparse.Namespace) -> int:
-    from pipeline.looking import describe_document
-
-    print_result(arguments, describe_document(open_workspace(arguments), arguments.id), printing.format_document)
     return EXIT_OK
 
 

@@ -29,6 +29,7 @@ LAYERS = [
     ["pipeline.archive.exports"],
     ["pipeline.archive.sources"],
     ["pipeline.archive.importers"],
+    ["pipeline.archive.conversation_printing"],
     ["pipeline.archive.reading", "pipeline.archive.times", "pipeline.archive.trees", "pipeline.archive.titles"],
     ["pipeline.archive.conversations", "pipeline.archive.members", "pipeline.archive.binaries"],
     ["pipeline.archive.notes"],
