@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import history_printing, printing
-from pipeline.archive import search_commands
+from pipeline.archive.import_commands import add_import
+from pipeline.archive.search_commands import add_conversations, add_note, add_search, add_show, add_tag
 from pipeline.build_result import BuildResult
 from pipeline.command_line import Command, add_command, open_workspace, print_result, roots_of
 from pipeline.completeness import find_complete
@@ -78,7 +79,7 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "scheduler": _add_scheduler,
         "plan": _add_plan,
         "status": _add_status,
-        "show": search_commands.add_show,
+        "show": add_show,
         "lineage": _add_lineage,
         "explain": _add_explain,
         "usage": _add_usage,
@@ -95,10 +96,11 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "gc": _add_gc,
         "parse": _add_parse,
         "adopt": _add_adopt,
-        "search": search_commands.add_search,
-        "conversations": search_commands.add_conversations,
-        "tag": search_commands.add_tag,
-        "note": search_commands.add_note,
+        "import": add_import,
+        "search": add_search,
+        "conversations": add_conversations,
+        "tag": add_tag,
+        "note": add_note,
     }
     for add in [known[asked]] if asked in known else known.values():
         add(commands)

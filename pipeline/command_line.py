@@ -10,6 +10,8 @@ from typing import Any
 from pipeline import printing
 from pipeline.settings import Roots, find_roots
 
+EXIT_SKIPPED = 33  # all was done that could be done, but something was skipped
+
 Command = Callable[[argparse.Namespace], int]
 
 

@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,7 +22,7 @@ from pipeline.archive.importers.interface import Member, Skip
 from pipeline.errors import InputInvalid
 from pipeline.stages import ArchiveStage, Status
 from store.documents import PIECE_BYTES, DocumentStore, StagedFile
-from store.identity import digest_of, encode_canonically, hash_bytes, hash_pieces, id_from_digest
+from store.identity import digest_of, encode_canonically, hash_bytes, id_from_digest, new_hasher
 
 CONTENT_FILE = "content.bin"
 MEMBERS_FILE = "members.json"
@@ -66,42 +67,45 @@ class ExportSet(NamedTuple):
 # Files
 
 
-def keep_file(documents: DocumentStore, open_file: Open, *, now: datetime | None = None) -> KeptFile:
+def keep_file(
+    documents: DocumentStore,
+    open_file: Open,
+    *,
+    on_read: Callable[[int], None] = lambda count: None,
+    now: datetime | None = None,
+) -> KeptFile:
     """Put a file's bytes into the store if they are not there; return where they are.
 
-    `open_file` is called twice for a big file. What it raises goes on to the caller. Raises StoreError.
+    `open_file` is called twice for a big file; `on_read` is told the bytes of each read of the first time. What
+    `open_file` raises goes on to the caller. Raises StoreError.
     """
     with open_file() as file:
-        start = _read_up_to(file, READ_AT_ONCE_BYTES)
+        pieces = _list_pieces(file, on_read)
+        start = _take(pieces, READ_AT_ONCE_BYTES)
         if len(start) < READ_AT_ONCE_BYTES:
             return _keep(documents, start, hash_bytes(start), len(start), now)
-        size = 0
-
-        def measured() -> Iterator[bytes]:
-            nonlocal size
-            for piece in _list_pieces(file, start):
-                size += len(piece)
-                yield piece
-
-        digest = hash_pieces(measured())
-    if kept := _find_kept(documents, digest, size):
+        hasher, size_bytes = new_hasher(), 0
+        for piece in chain([start], pieces):
+            hasher.update(piece)
+            size_bytes += len(piece)
+    if kept := _find_kept(documents, hasher.hexdigest(), size_bytes):
         return kept
     with open_file() as file, documents.stage_file(_list_pieces(file)) as staged:
         return _keep(documents, staged, staged.blake3, staged.size_bytes, now)  # it may have changed since
 
 
-def _read_up_to(file: BinaryIO, size: int) -> bytes:
-    pieces, missing = [], size
-    while missing and (piece := file.read(min(missing, PIECE_BYTES))):
-        pieces.append(piece)
-        missing -= len(piece)
-    return b"".join(pieces)
+def _list_pieces(file: BinaryIO, on_read: Callable[[int], None] = lambda count: None) -> Iterator[bytes]:
+    while piece := file.read(PIECE_BYTES):
+        on_read(len(piece))
+        yield piece
 
 
-def _list_pieces(file: BinaryIO, start: bytes = b"") -> Iterator[bytes]:
-    if start:
-        yield start
-    yield from iter(lambda: file.read(PIECE_BYTES), b"")
+def _take(pieces: Iterator[bytes], size_bytes: int) -> bytes:
+    """Return the first pieces together: `size_bytes` or a little more, or all there is."""
+    taken = bytearray()
+    while len(taken) < size_bytes and (piece := next(pieces, b"")):
+        taken += piece
+    return bytes(taken)
 
 
 def identify_file(blake3: str, size_bytes: int) -> tuple[str, str, Json]:

@@ -29,8 +29,8 @@ from pipeline.archive.conversation_documents import (
 )
 from pipeline.archive.coverage import Coverage, FileCoverage, SetCoverage
 from pipeline.archive.exports import ExportReader, ExportSet, SetMember, keep_file, keep_set, list_sets
-from pipeline.archive.importers import IMPORTERS, recognise
-from pipeline.archive.importers.interface import Importer, Member, Peek, Record, Skip
+from pipeline.archive.importers import IMPORTERS
+from pipeline.archive.importers.interface import Importer, Member, Peek, Recognition, Record, Skip
 from pipeline.archive.reading import peek
 from pipeline.archive.record_tables import RecordRow, RecordTable, read_table, write_table
 from pipeline.archive.sources import Source, open_source
@@ -95,7 +95,7 @@ def import_paths(
         try:
             kept.append(keep_path(data, path, reader=reader, watcher=watcher))
         except (PipelineError, OSError) as error:
-            unread.append(_describe_failure(error, "unreadable_path", path))
+            unread.append(describe_failure(error, "unreadable_path", path))
     coverage = make_conversations(data, kept, reader=reader, watcher=watcher, importers=importers)
     return replace(coverage, unread=unread)
 
@@ -117,22 +117,24 @@ def keep_path(data: DataRoot, path: str, *, reader: ExportReader, watcher: Watch
     """
     with open_source(path, temporary_folder=data.temporary_folder) as source:
         watcher.begin("keeping", source.size_bytes)
-        members, refused = _keep_entries(data, source, reader)
+        members, refused = _keep_entries(data, source, reader, watcher)
         export_set, is_new = keep_set(data.documents, source.container, members, [*source.skips, *refused])
     return KeptSet(export_set, path, is_new)
 
 
-def _keep_entries(data: DataRoot, source: Source, reader: ExportReader) -> tuple[list[SetMember], list[Skip]]:
+def _keep_entries(
+    data: DataRoot, source: Source, reader: ExportReader, watcher: Watcher
+) -> tuple[list[SetMember], list[Skip]]:
     """Return the files of a source that are in the store now, and those that could not be read."""
     members: list[SetMember] = []
     refused: list[Skip] = []
     for entry in source.entries:
         try:
-            kept = keep_file(data.documents, entry.open)
+            kept = keep_file(data.documents, entry.open, on_read=watcher.read)
         except WriteFailed:
             raise
         except Exception as error:  # whatever is wrong with a file must not stop its siblings
-            refused.append(_describe_failure(error, "unreadable_file", entry.name))
+            refused.append(describe_failure(error, "unreadable_file", entry.name))
             continue
         if kept.is_new:
             reader.trust(kept.export)
@@ -140,7 +142,7 @@ def _keep_entries(data: DataRoot, source: Source, reader: ExportReader) -> tuple
     return members, refused
 
 
-def _describe_failure(error: Exception, reason: str, place: str) -> Skip:
+def describe_failure(error: Exception, reason: str, place: str) -> Skip:
     """Return a skip for what went wrong: with the words of the error if it has some of its own, else with its type.
 
     Never with the text of another error, which may hold a piece of the export.
@@ -252,12 +254,12 @@ class SetMaking:
         file = FileCoverage(member.name, member.export, member.size_bytes)
         try:
             seen = peek(member)
-            found = recognise(seen, self._importers)
+            found = _ask_importers(seen, self._importers)
         except Exception as error:  # whatever is wrong with a file must not stop its siblings
             self._note_failure(file, error, "unreadable_file", member.name)
             return None, file
         if found is None:
-            file.reason, file.keys = f"not recognised ({seen.kind})", _list_keys(seen)
+            file.reason, file.keys = f"not recognised ({seen.kind})", list_keys(seen)
             return None, file
         importer, recognition = found
         file.importer, file.version = importer.name, importer.version
@@ -280,7 +282,7 @@ class SetMaking:
             self._note_failure(file, error, "unreadable_file", member.name)
 
     def _note_failure(self, file: FileCoverage, error: Exception, reason: str, place: str) -> None:
-        file.add_skip(_describe_failure(error, reason, place))
+        file.add_skip(describe_failure(error, reason, place))
         if isinstance(error, StoreError):
             self._is_final = False  # an export or a conversation document is damaged or gone: it may come back
 
@@ -310,7 +312,15 @@ class SetMaking:
         return compose(importer, identity, record, parsed, member=member, blake3s=self._blake3s, created_at=created_at)
 
 
-def _list_keys(seen: Peek) -> list[str]:
+def _ask_importers(seen: Peek, importers: Sequence[Importer]) -> tuple[Importer, Recognition] | None:
+    """Return the first importer that takes a file for its provider's, and why."""
+    for importer in importers:
+        if recognition := importer.recognise(seen):
+            return importer, recognition
+    return None
+
+
+def list_keys(seen: Peek) -> list[str]:
     """Return the keys of the first object of a file, cut."""
     first = next((item for item in seen.items if isinstance(item, dict)), {})
     return [str(key)[:SHOWN_KEY_CHARACTERS] for key in first][:SHOWN_KEYS]

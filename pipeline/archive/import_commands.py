@@ -1,0 +1,54 @@
+"""`daybook import`: chat exports into the archive, or what they would be taken for."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pipeline.command_line import EXIT_SKIPPED, add_command, print_result, roots_of
+from pipeline.errors import InputInvalid
+from store.data_root import DataRoot
+
+EXIT_OK, EXIT_ERROR = 0, 1
+
+
+def add_import(commands: Any) -> None:
+    parser = add_command(commands, "import", _import, "keep chat exports for ever, and make their conversations")
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="a file, ZIP or folder; - for standard input")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="make every conversation that is missing from the exports that are kept; without PATH",
+    )
+    parser.add_argument("--explain", action="store_true", help="say what each file is taken for and why; keep nothing")
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    if bool(arguments.paths) == arguments.again:
+        raise InputInvalid("Expected either paths to import, or --again to make what is missing from what is kept.")
+    if arguments.explain:
+        return _explain(arguments)
+    from pipeline.archive.coverage import format_coverage
+    from pipeline.archive.import_display import open_display
+    from pipeline.archive.importing import import_again, import_paths
+
+    data, display = DataRoot(roots_of(arguments).data), open_display()
+    try:
+        if arguments.again:
+            coverage = import_again(data, watcher=display)
+        else:
+            coverage = import_paths(data, arguments.paths, watcher=display)
+    finally:
+        display.stop()
+    print_result(arguments, coverage.as_json(), format_coverage)
+    if coverage.list_mismatches():
+        return EXIT_ERROR
+    return EXIT_SKIPPED if coverage.has_skipped else EXIT_OK
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from pipeline.archive.explaining import explain_paths, format_explanation
+
+    explanation = explain_paths(DataRoot(roots_of(arguments).data), arguments.paths)
+    print_result(arguments, explanation, format_explanation)
+    return EXIT_SKIPPED if explanation["unread"] else EXIT_OK
