@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.archive.importers.chatgpt import ChatGptImporter
+from pipeline.archive.importers.chatgpt_tasks import ChatGptTasksImporter
 from pipeline.archive.importers.interface import Importer
 
-IMPORTERS: Sequence[Importer] = ()
+IMPORTERS: Sequence[Importer] = (ChatGptImporter(), ChatGptTasksImporter())
