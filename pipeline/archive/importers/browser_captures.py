@@ -133,10 +133,12 @@ def _make_turns_record(capture: dict[str, Any], place: str) -> Record | Skip:
     record = make_record(value, place)
     native_id = first_text(*(session.get(name) for name in SESSION_IDS))
     provenance = object_of(capture.get("provenance"))
-    provider = name_provider(
-        first_text(session.get("provider"), provenance.get("provider"), provenance.get("source_url"))
-    )
-    context = {"provider": provider, "context": None if native_id else record.context, **_tell_capture(capture)}
+    named = first_text(session.get("provider"), provenance.get("provider"), provenance.get("source_url"))
+    context = {
+        "provider": name_provider(named),
+        "context": None if native_id else record.context,
+        **_tell_capture(capture),
+    }
     return replace(record, key=native_id or record.key, context=context)
 
 

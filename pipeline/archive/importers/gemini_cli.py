@@ -92,8 +92,8 @@ class GeminiCliImporter:
             conversation.messages.append(_read_message(value, conversation, extras))
         models = [message.model for message in conversation.messages if message.model]
         conversation.model = models[0] if models else None
-        choose_title(conversation, (text_of(session.get("summary")), "summary"))
         _settle(conversation, session)
+        choose_title(conversation, (text_of(session.get("summary")), "summary"))
         return Parsed(conversation, extras)
 
 
