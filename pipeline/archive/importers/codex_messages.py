@@ -455,7 +455,7 @@ def _unknown_block(value: Any) -> Block:
 
 def _local_picture(path: Any) -> Block:
     name = text_of(path) or text_of(object_of(path).get("path"))
-    facts = {"name": name.replace("\\", "/").rpartition("/")[2]} if name else {}
+    facts: dict[str, Any] = {"name": name.replace("\\", "/").rpartition("/")[2]} if name else {}
     return block_of(Attachment(status=AttachmentStatus.MISSING, reason=LOCAL_PATH, purpose="upload", **facts))
 
 
