@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import history_printing, printing
+from pipeline.archive.concept_commands import add_concepts
 from pipeline.archive.import_commands import add_import
 from pipeline.archive.search_commands import add_conversations, add_note, add_search, add_show, add_tag
 from pipeline.build_result import BuildResult
@@ -101,6 +102,7 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "conversations": add_conversations,
         "tag": add_tag,
         "note": add_note,
+        "concepts": add_concepts,
     }
     for add in [known[asked]] if asked in known else known.values():
         add(commands)

@@ -15,6 +15,7 @@ MODULES = sorted([*ROOT.glob("store/**/*.py"), *ROOT.glob("pipeline/**/*.py")])
 LAYERS = [
     ["pipeline.cli"],
     ["pipeline.archive.import_commands", "pipeline.archive.render_commands"],
+    ["pipeline.archive.concept_commands"],
     ["pipeline.archive.search_commands", "pipeline.archive.fetch_commands"],
     ["pipeline.command_line"],
     ["pipeline.archive.tasks"],

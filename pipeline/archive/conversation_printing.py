@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -143,6 +144,26 @@ def _describe_block(block: Json) -> str:
 
 def _as_text(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def format_concepts(result: Json) -> str:
+    concepts = result["concepts"]
+    rows = [[concept["state"], concept["concept_id"] or "", _name_choice(concept)] for concept in concepts]
+    counts = Counter(concept["state"] for concept in concepts)
+    summary = ", ".join(f"{count} {_CONCEPT_STATES[state]}" for state, count in counts.items())
+    return "\n".join([*(format_columns(rows) if rows else []), f"{result['folder']}: {summary or 'nothing was found'}"])
+
+
+_CONCEPT_STATES = {
+    "added": "added",
+    "unchanged": "there already",
+    "differs": "left as they are, because their text is another one now",
+    "empty": "without a text",
+}
+
+
+def _name_choice(concept: Json) -> str:
+    return "/".join(part for part in (concept["conversation"], concept["message"]) if part)
 
 
 def format_note(note: Json) -> str:

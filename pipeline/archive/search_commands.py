@@ -17,7 +17,7 @@ DEFAULT_LIMIT, HIGHEST_LIMIT = 20, 10_000
 EXIT_OK = 0
 
 
-def _add_filters(parser: argparse.ArgumentParser, *, has_roles: bool) -> None:
+def add_filters(parser: argparse.ArgumentParser, *, has_roles: bool) -> None:
     parser.add_argument("--provider", help="only conversations with it, such as chatgpt")
     if has_roles:
         parser.add_argument("--role", help="only messages of it, such as user")
@@ -27,14 +27,14 @@ def _add_filters(parser: argparse.ArgumentParser, *, has_roles: bool) -> None:
     parser.add_argument("--tag", help="only conversations that have it")
 
 
-def _read_filters(arguments: argparse.Namespace) -> Any:
+def read_filters(arguments: argparse.Namespace) -> Any:
     from pipeline.archive.search import Filters
 
     names = ("provider", "role", "since", "until", "model", "tag")
     return Filters(**{name: getattr(arguments, name, None) for name in names})
 
 
-def _read_limit(text: str) -> int:
+def read_limit(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= HIGHEST_LIMIT:
         raise argparse.ArgumentTypeError(f"{text!r} is no limit. Expected a whole number from 1 to {HIGHEST_LIMIT}.")
     return int(text)
@@ -47,8 +47,8 @@ def add_search(commands: Any) -> None:
     parser = add_command(commands, "search", _search, "find messages and documents by their words")
     parser.add_argument("query", nargs="+", help='words, "phrases", beginnings*, -without, one OR another; quote it')
     parser.add_argument("--in", dest="place", choices=("messages", "documents"), help="only there; default both")
-    _add_filters(parser, has_roles=True)
-    parser.add_argument("--limit", type=_read_limit, default=DEFAULT_LIMIT, metavar="N", help="default 20")
+    add_filters(parser, has_roles=True)
+    parser.add_argument("--limit", type=read_limit, default=DEFAULT_LIMIT, metavar="N", help="default 20")
 
 
 def _search(arguments: argparse.Namespace) -> int:
@@ -60,7 +60,7 @@ def _search(arguments: argparse.Namespace) -> int:
     asked = partial(
         search,
         query=query,
-        filters=_read_filters(arguments),
+        filters=read_filters(arguments),
         places=(arguments.place,) if arguments.place else PLACES,
         limit=arguments.limit + 1,
     )
@@ -82,8 +82,8 @@ def _is_terminal() -> bool:
 
 def add_conversations(commands: Any) -> None:
     parser = add_command(commands, "conversations", _conversations, "list the conversations, the latest first")
-    _add_filters(parser, has_roles=False)
-    parser.add_argument("--limit", type=_read_limit, metavar="N", help="default: all")
+    add_filters(parser, has_roles=False)
+    parser.add_argument("--limit", type=read_limit, metavar="N", help="default: all")
 
 
 def _conversations(arguments: argparse.Namespace) -> int:
@@ -91,7 +91,7 @@ def _conversations(arguments: argparse.Namespace) -> int:
     from pipeline.archive.index import ask_index
     from pipeline.archive.listing import list_conversations
 
-    asked = partial(list_conversations, filters=_read_filters(arguments), limit=arguments.limit)
+    asked = partial(list_conversations, filters=read_filters(arguments), limit=arguments.limit)
     print_result(arguments, ask_index(open_workspace(arguments), asked), format_conversations)
     return EXIT_OK
 
