@@ -21,6 +21,7 @@ from benchmarks import (
     gateway,
     page,
     planning,
+    search,
     two_workers,
     verification,
 )
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "chain3": chain3,
     "two_workers": two_workers,
     "fetch": fetch,
+    "search": search,
 }
 
 

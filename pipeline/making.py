@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 from pipeline import gateway
 from pipeline.admissions import Admission, describe_purpose
 from pipeline.answers import failed_answer
+from pipeline.concepts import Concept
 from pipeline.errors import DocumentFailed, GatewayError, InputInvalid, ParseError, PlaceLeft
 from pipeline.gateway import Answer, Call, Transport
 from pipeline.keys import KeySource, drop_keys, holds_key, read_keys
@@ -526,14 +527,16 @@ def _describe_plan(maker: Maker, plan: DocumentPlan, parent: Parent | None, *, c
     }
 
 
-def _describe_concepts(plan: DocumentPlan) -> list[dict[str, str]]:
+def _describe_concepts(plan: DocumentPlan) -> list[dict[str, Any]]:
     if plan.combo is None:
         return []
-    descriptions = [(concept, concept.describe(plan.combo.level)) for concept in plan.combo.concepts]
-    return [
-        {"concept_id": concept.concept_id, "name": concept.name, "level": found.level, "text": found.text}
-        for concept, found in descriptions
-    ]
+    return [_describe_concept(concept, plan.combo.level) for concept in plan.combo.concepts]
+
+
+def _describe_concept(concept: Concept, level: str) -> dict[str, Any]:
+    found, origin = concept.describe(level), concept.origin_at(level)
+    facts = {"concept_id": concept.concept_id, "name": concept.name, "level": found.level, "text": found.text}
+    return facts if origin is None else {**facts, "origin": origin}
 
 
 def _describe_answer(plan: DocumentPlan, attempt: Attempt | None) -> dict[str, Any]:

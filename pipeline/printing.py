@@ -177,9 +177,14 @@ def _describe_making(metadata: Json) -> list[str]:
         ("tokens", _describe_tokens(metadata)),
         ("cost", "" if metadata.get("cost_usd") is None else format_usd(metadata["cost_usd"])),
         ("parents", ", ".join(f"{parent['stage']} {parent['doc_id']}" for parent in metadata["parents"][:4])),
-        ("made", f"{metadata['created_at']} for cohort {metadata['cohort']}"),
+        ("made", _describe_occasion(metadata)),
     ]
     return [f"{name:<9} {value}" for name, value in facts if value]
+
+
+def _describe_occasion(metadata: Json) -> str:
+    cohort = metadata.get("cohort")
+    return f"{metadata['created_at']} for cohort {cohort}" if cohort else str(metadata["created_at"])
 
 
 def _describe_score(score: Json | None) -> str:
@@ -219,12 +224,16 @@ def format_lineage(node: Json) -> str:
 
 def _list_lineage(node: Json, depth: int) -> list[str]:
     indent = "   " * depth
-    made_by = ", ".join(str(node[key]) for key in ("template_id", "model") if node.get(key))
+    made_by = ", ".join(str(node[key]) for key in ("template_id", "model", "place") if node.get(key))
     state = "" if node.get("state", "ok") == "ok" else f"  [{node['state']}]"
     arrow = "└─ " if depth else ""
     lines = [f"{indent}{arrow}{node['stage']} {node['doc_id']}  {made_by or node.get('task_id') or ''}{state}".rstrip()]
     for concept in node["concepts"]:
-        lines.append(f"{indent}   └─ concept {concept['concept_id']}  {concept['name']} ({concept['level']})")
+        origin = concept.get("origin") or {"documents": []}
+        edited = ", edited since" if origin.get("is_edited") else ""
+        lines.append(f"{indent}   └─ concept {concept['concept_id']}  {concept['name']} ({concept['level']}{edited})")
+        for document in origin["documents"]:
+            lines += _list_lineage(document, depth + 2)
     for parent in node["parents"]:
         lines += _list_lineage(parent, depth + 1)
     return lines

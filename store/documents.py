@@ -242,14 +242,12 @@ class DocumentStore:
         """
         final = self.folder_of(stage, doc_id)
         complete = complete_metadata(stage, doc_id, files, metadata)
-        # metadata.json last: a staged folder that has it is complete
-        content: dict[str, bytes | NewFile] = {name: _content_of(files[name]) for name in sorted(files)}
-        record = content[METADATA_FILE] = encode_readably(complete)
+        content, record = {name: _content_of(files[name]) for name in sorted(files)}, encode_readably(complete)
         pointer = pointer_of(complete)
         if pointer:
             self.pointers.withdraw(stage, pointer.task_id, before=pointer)
         document = Document(stage, doc_id, final, complete)
-        loser = self._commit_folder(document, content)
+        loser = self._commit_folder(document, content, record)
         if loser is not None:
             move_folder(loser, self._superseded_folder / stage / loser.name)
             self._journal.append(Event.SUPERSEDED, **_describe_commit(document, record), kept=loser.name)
@@ -258,12 +256,17 @@ class DocumentStore:
         self._point_to(document)
         return document
 
-    def _commit_folder(self, document: Document, content: Mapping[str, bytes | NewFile]) -> Path | None:
+    def _commit_folder(self, document: Document, content: Mapping[str, bytes | NewFile], record: bytes) -> Path | None:
         """Write a document's folder and its record in the journal; return where it lies if another one is there."""
         self._journal.open()  # before anything is in its place: then only a record is left to write
-        facts = _describe_commit(document, content[METADATA_FILE])
+        facts = _describe_commit(document, record)
         acknowledge = partial(self._journal.append_with, event=Event.COMMITTED, **facts)
-        return commit_folder(content, document.folder, temporary_folder=self._temporary_folder, acknowledge=acknowledge)
+        return commit_folder(
+            {**content, METADATA_FILE: record},  # last: a staged folder that has it is complete
+            document.folder,
+            temporary_folder=self._temporary_folder,
+            acknowledge=acknowledge,
+        )
 
     def _point_to(self, document: Document) -> None:
         if pointer := pointer_of(document.metadata):
@@ -283,8 +286,8 @@ class DocumentStore:
         for name in document.file_names:
             if hash_bytes(files[name]) != document.file_blake3(name):
                 raise DocumentCorrupt(stage, doc_id, name, expected=document.file_blake3(name)[:12], found="others")
-        content = {**{name: files[name] for name in document.file_names}, METADATA_FILE: record}
-        staged = self._commit_folder(document, content)
+        content = {name: files[name] for name in document.file_names}
+        staged = self._commit_folder(document, content, record)
         if staged is not None:
             raise DocumentInvalid(stage, doc_id, problem=f"it cannot be put back from {staged}", folder=final)
         self._point_to(document)
@@ -329,15 +332,16 @@ class DocumentStore:
         `files` has metadata.json too; `find_problem` has been asked. What is in the store already stays as it is.
         """
         metadata = files[METADATA_FILE]
-        content = {**{name: files[name] for name in sorted(files) if name != METADATA_FILE}, METADATA_FILE: metadata}
+        content = {name: files[name] for name in sorted(files) if name != METADATA_FILE}
         place = self.place_of(stage, doc_id, metadata)
         if place.is_there:
             return place
         document = Document(stage, doc_id, place.folder, json.loads(metadata))
         if place.is_beside:
-            commit_folder(content, place.folder, temporary_folder=self._temporary_folder)
+            whole = {**content, METADATA_FILE: metadata}
+            commit_folder(whole, place.folder, temporary_folder=self._temporary_folder)
             kept = place.folder
-        elif (loser := self._commit_folder(document, content)) is not None:  # another process was faster
+        elif (loser := self._commit_folder(document, content, metadata)) is not None:  # another process was faster
             place = self.place_of(stage, doc_id, metadata)
             kept = self._superseded_folder / stage / loser.name
             move_folder(loser, kept)
