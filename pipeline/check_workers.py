@@ -12,7 +12,7 @@ import queue
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,33 +31,55 @@ class Batch(NamedTuple):
     deep: bool
 
 
-def check_batches(root: Path, batches: Iterable[Batch], *, workers: int) -> Iterator[tuple[Batch, list[Any]]]:
-    """Yield each batch with its results, in order. With no workers this process does it all."""
-    if workers < 1:
-        for batch in batches:
-            yield batch, check_batch(str(root), batch._asdict())
-        return
+@contextlib.contextmanager
+def start_workers(root: Path, count: int) -> Iterator[CheckWorkers]:
+    """Start processes besides this one; they end with the block. With none this process does it all."""
     with contextlib.ExitStack() as stack:
-        idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        for _ in range(workers):
-            idle.put(stack.enter_context(_Worker(root)))
-        pool = stack.enter_context(ThreadPoolExecutor(workers))
-        pending: deque[tuple[Batch, Future[list[Any]]]] = deque()
-        for batch in batches:
-            pending.append((batch, pool.submit(_check, idle, batch)))
-            if len(pending) >= workers * BATCHES_AHEAD:
-                done, future = pending.popleft()
+        yield CheckWorkers(root, [stack.enter_context(_Worker(root)) for _ in range(count)])
+
+
+class CheckWorkers:
+    """This process and those that it started."""
+
+    def __init__(self, root: Path, workers: Sequence[_Worker]) -> None:
+        self._root, self._workers = root, workers
+
+    def check(self, batches: Iterable[Batch]) -> Iterator[tuple[Batch, list[Any]]]:
+        """Yield each batch with its results, in order."""
+        if not self._workers:
+            for batch in batches:
+                yield batch, check_batch(str(self._root), batch._asdict())
+            return
+        idle: queue.SimpleQueue[_Worker | _Here] = queue.SimpleQueue()
+        idle.put(_Here(self._root))
+        for worker in self._workers:
+            idle.put(worker)
+        with ThreadPoolExecutor(idle.qsize()) as pool:
+            pending: deque[tuple[Batch, Future[list[Any]]]] = deque()
+            for batch in batches:
+                pending.append((batch, pool.submit(_check, idle, batch)))
+                if len(pending) >= (len(self._workers) + 1) * BATCHES_AHEAD:
+                    done, future = pending.popleft()
+                    yield done, future.result()
+            for done, future in pending:
                 yield done, future.result()
-        for done, future in pending:
-            yield done, future.result()
 
 
-def _check(idle: queue.SimpleQueue[_Worker], batch: Batch) -> list[Any]:
+def _check(idle: queue.SimpleQueue[_Worker | _Here], batch: Batch) -> list[Any]:
     worker = idle.get()
     try:
         return worker.check(batch)
     finally:
         idle.put(worker)
+
+
+class _Here(NamedTuple):
+    """This process, which has nothing else to do than take the results in."""
+
+    root: Path
+
+    def check(self, batch: Batch) -> list[Any]:
+        return check_batch(str(self.root), batch._asdict())
 
 
 class _Worker:

@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orjson
+
 from pipeline.answers import Call
 from store.calls import END_OF_RECORD, IMPORTED_FILE, call_id_of
 from store.documents import METADATA_FILE, encode_readably, find_metadata_problem
@@ -159,7 +161,7 @@ def _check_folder(
     metadata_blake3 = hash_bytes(content)
     is_vouched_for = metadata_blake3 in committed  # these are the bytes that were committed, for this document
     try:
-        metadata = json.loads(content.decode())
+        metadata = orjson.loads(content) if is_vouched_for else json.loads(content.decode())
         problem = None if is_vouched_for else find_metadata_problem(metadata, stage, doc_id)
     except (ValueError, RecursionError) as error:
         problem = f"is not JSON: {error}"

@@ -42,7 +42,9 @@ LAYERS = [
     ["pipeline.report_document"],
     ["pipeline.verification"],
     ["pipeline.workspace"],
+    ["pipeline.judging"],
     ["pipeline.sources"],
+    ["pipeline.comparison"],
     ["pipeline.batches", "pipeline.diagnosis"],
     ["pipeline.making"],
     ["pipeline.document_page"],
@@ -118,6 +120,7 @@ ONLY_IN = {
     "tenacity": {"pipeline.scheduler_client"},
     "jinja2": {"pipeline.document_page", "pipeline.prompts", "pipeline.reports"},
     "blake3": {"store.identity"},
+    "orjson": {"pipeline.checks"},
     "rich": {"pipeline.displays"},
 }
 
