@@ -427,7 +427,7 @@ def _read_pointers(run: Comparison, place: str) -> Iterator[tuple[str, bytes]]:
         for name in _list_names(f"{root}/{place}/{shard}"):
             path = f"{place}/{shard}/{name}"
             try:
-                yield path, read_file(Path(f"{root}/{path}"))
+                yield path, read_file(f"{root}/{path}")
             except OSError as error:
                 run.findings.append(Finding("pointer_invalid", path, "", f"it cannot be read: {error}"))
 
@@ -441,7 +441,7 @@ def _list_names(folder: str) -> list[str]:
 
 def _check_pointer(run: Comparison, stage: str, place: str, content: bytes) -> None:
     try:
-        doc_id = str(json.loads(content)["doc_id"])
+        doc_id = str(json.loads(content.decode())["doc_id"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         run.findings.append(Finding("pointer_invalid", place, "", f"it cannot be read: {error}"))
         return

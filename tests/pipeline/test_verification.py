@@ -479,13 +479,13 @@ def test_processes_find_what_one_alone_finds(workspace, monkeypatch):
 
 
 def test_the_work_of_a_process_that_was_killed_is_done_by_this_one(workspace, monkeypatch):
-    class Killed(check_workers._Worker):
+    class Killed(check_workers.Worker):
         def __init__(self, root: Path) -> None:
             super().__init__(root)
             self._process.kill()
             self._process.wait()
 
-    monkeypatch.setattr(check_workers, "_Worker", Killed)
+    monkeypatch.setattr(check_workers, "Worker", Killed)
 
     assert verify_store(workspace, workers=2).documents == 11
 
