@@ -18,10 +18,11 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Container, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Container, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import orjson
 
 from pipeline.answers import Call
 from store.calls import END_OF_RECORD, IMPORTED_FILE, call_id_of
@@ -32,8 +33,10 @@ from store.identity import IDENTITY_VERSION, encode_parsed, hash_bytes, id_from_
 PIECE_BYTES = 1 << 20
 FIRST_BYTES = 1 << 16  # of a file of unknown size; nearly all records are shorter
 LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC  # a link is never followed: what it leads to was not committed
+LOOK_FOLDER = LOOK | os.O_DIRECTORY
 CALL_FIELDS = ("messages", "model", "endpoint", "params", "replicate")
 REQUEST, RESPONSE, OUTCOME = "request.json", "response.bin", "outcome.json"
+PARENT_FIELDS = ("stage", "doc_id", "file", "blake3")
 KEY_IN_PROMPT = "key_in_prompt"  # the reason of an attempt that was not sent
 ATTEMPT_FORM = re.compile(r"[0-9]{4,}")
 
@@ -86,13 +89,17 @@ class _Size:
         self.read = 0
 
 
-@contextmanager
-def _open_folder(name: str, folder: int | None = None) -> Iterator[int]:
-    descriptor = os.open(name, LOOK | os.O_DIRECTORY, dir_fd=folder)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+class _Folder:
+    """An open folder; a generator would take three times as long."""
+
+    def __init__(self, name: str, folder: int | None = None) -> None:
+        self._descriptor = os.open(name, LOOK_FOLDER, dir_fd=folder)
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
 
 
 def _read_all(name: str, folder: int, size: _Size) -> bytes:
@@ -138,7 +145,7 @@ def check_document(
     """Return what a document's folder holds. `committed` are hashes of its metadata.json that the journal knows."""
     place, size = f"docs/{stage}/{doc_id}", _Size()
     try:
-        with _open_folder(f"{root}/{place}") as folder:
+        with _Folder(f"{root}/{place}") as folder:
             return _check_folder(stage, doc_id, place, folder, size, deep=deep, committed=committed)
     except FileNotFoundError:  # moved away while the check was under way
         return CheckedDocument(stage, doc_id, [Finding("vanished", place, "", "its folder is gone")])
@@ -159,7 +166,7 @@ def _check_folder(
     metadata_blake3 = hash_bytes(content)
     is_vouched_for = metadata_blake3 in committed  # these are the bytes that were committed, for this document
     try:
-        metadata = json.loads(content.decode())
+        metadata = orjson.loads(content) if is_vouched_for else json.loads(content.decode())
         problem = None if is_vouched_for else find_metadata_problem(metadata, stage, doc_id)
     except (ValueError, RecursionError) as error:
         problem = f"is not JSON: {error}"
@@ -175,7 +182,7 @@ def _check_folder(
         findings,
         metadata_blake3=metadata_blake3,
         files={name: record["blake3"] for name, record in metadata["files"].items()},
-        parents=[[str(part.get(key)) for key in ("stage", "doc_id", "file", "blake3")] for part in _parents(metadata)],
+        parents=[[str(part.get(key)) for key in PARENT_FIELDS] for part in _parents(metadata)],
         call_id=str(metadata.get("call_id") or ""),
         attempt=_number(metadata.get("attempt")),
         size_bytes=size.read,
@@ -225,6 +232,8 @@ def _check_files(
         problem = _check_file(name, records[name], folder, size, deep=deep)
         if problem:
             findings.append(Finding(problem[0], place, name, problem[1]))
+    if len(found) <= len(records) + 1 and not findings:
+        return findings  # none is missing, so none is too many
     for name in sorted(found - records.keys() - {METADATA_FILE}):
         findings.append(Finding("file_added", place, name, "metadata.json does not list it"))
     return findings
@@ -233,10 +242,12 @@ def _check_files(
 def _list_files(folder: int, expected: Set[str]) -> set[str]:
     """Return the names of all that lies in a document's folder, one folder below it as extras/page.html."""
     names = set(os.listdir(folder))
+    if names == expected:
+        return names
     for name in names - expected:
         if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             names.remove(name)
-            with _open_folder(name, folder) as inner:
+            with _Folder(name, folder) as inner:
                 names |= {f"{name}/{inside}" for inside in os.listdir(inner)}
     return names
 
@@ -284,7 +295,7 @@ def check_call(root: str, call_id: str, *, deep: bool, recorded: Mapping[str, Se
     for name in filter(ATTEMPT_FORM.fullmatch, names):
         own = f"{place}/{name}"
         try:
-            with _open_folder(f"{root}/{own}") as folder:
+            with _Folder(f"{root}/{own}") as folder:
                 known = recorded.get(str(int(name)))
                 if deep and known and _holds(folder, known[1], size):
                     attempts.append(CheckedAttempt(int(name), known[0], known[1]))
@@ -300,9 +311,12 @@ def _holds(folder: int, files: Mapping[str, str], size: _Size) -> bool:
     try:
         if set(os.listdir(folder)) != files.keys():
             return False
-        return all(hash_bytes(_read_all(name, folder, size)) == blake3 for name, blake3 in files.items())
+        for name, blake3 in files.items():
+            if hash_bytes(_read_all(name, folder, size)) != blake3:
+                return False
     except OSError:
         return False
+    return True
 
 
 def _check_attempt(

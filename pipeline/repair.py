@@ -21,22 +21,20 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from pipeline.checks import Finding
+from pipeline.comparison import OF_ANOTHER, WHOLE_DOCUMENT, Verification
 from pipeline.errors import PipelineError
-from pipeline.making import Maker, make_document, salvage_attempts
-from pipeline.report_document import make_report
-from pipeline.sources import Source, find_attempt_files, find_files, find_text
-from pipeline.stages import MADE_STAGES, Stage
-from pipeline.verification import (
-    OF_ANOTHER,
-    WHOLE_DOCUMENT,
+from pipeline.judging import (
     OutcomeSource,
-    Verification,
     attempt_at,
     find_cause,
     find_outcome_source,
     find_record_blake3,
     list_wanted_files,
 )
+from pipeline.making import Maker, make_document, salvage_attempts
+from pipeline.report_document import make_report
+from pipeline.sources import Source, find_attempt_files, find_files, find_text
+from pipeline.stages import MADE_STAGES, Stage
 from pipeline.workspace import Workspace
 from store.data_root import DataRoot
 from store.durable import place_file

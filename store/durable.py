@@ -25,9 +25,7 @@ import ctypes
 import errno
 import fcntl
 import os
-import secrets
 import shutil
-import socket
 import stat
 import threading
 import weakref
@@ -46,7 +44,7 @@ _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _FICLONE = 0x40049409  # from linux/fs.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_HOST = "".join(character for character in socket.gethostname() if character.isalnum())[:32]
+_HOST = "".join(character for character in os.uname().nodename if character.isalnum())[:32]
 
 
 def create_folder(path: Path) -> None:
@@ -471,7 +469,7 @@ def _rename_after_looking(source: Path, target: Path) -> None:
 
 def unique_path(folder: Path, name: str) -> Path:
     """Return a path in `folder` that no other process, host or call will choose."""
-    return folder / f"{name}.{_HOST}.{os.getpid()}.{secrets.token_hex(6)}"
+    return folder / f"{name}.{_HOST}.{os.getpid()}.{os.urandom(6).hex()}"
 
 
 def _describe(error: OSError) -> str:

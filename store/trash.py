@@ -15,8 +15,8 @@ was deleted in part can be brought back.
 from __future__ import annotations
 
 import json
+import os
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,7 +69,7 @@ class Trash:
 
         A folder that is gone already is passed over.
         """
-        entry_id = f"{now.astimezone(UTC).strftime(TIME_FORM)}-{secrets.token_hex(2)}"
+        entry_id = f"{now.astimezone(UTC).strftime(TIME_FORM)}-{os.urandom(2).hex()}"
         entry = TrashEntry(entry_id, now, reason, tuple(map(_check_folder, folders)), self.root / entry_id)
         content = {
             **(record or {}),

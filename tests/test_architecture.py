@@ -55,7 +55,9 @@ LAYERS = [
     ["pipeline.report_document"],
     ["pipeline.verification"],
     ["pipeline.workspace"],
+    ["pipeline.judging"],
     ["pipeline.sources"],
+    ["pipeline.comparison"],
     ["pipeline.batches", "pipeline.diagnosis"],
     ["pipeline.making"],
     ["pipeline.document_page"],
@@ -135,6 +137,7 @@ ONLY_IN = {
     "tenacity": {"pipeline.scheduler_client"},
     "jinja2": {"pipeline.document_page", "pipeline.prompts", "pipeline.reports"},
     "blake3": {"store.identity"},
+    "orjson": {"pipeline.checks"},
     "rich": {"pipeline.displays"},
     "sqlite3": {
         "pipeline.archive.index",

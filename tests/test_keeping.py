@@ -121,6 +121,6 @@ def test_every_kind_that_is_found_is_documented():
         for name in re.findall(r"`(\w+)`", line.split("|")[1])
     }
     kinds = {kind for _, found in [*EVALUATION_DAMAGES.values(), *ATTEMPT_DAMAGES.values()] for kind, _, _ in found}
-    code = "".join((ROOT / "pipeline" / name).read_text() for name in ("checks.py", "verification.py"))
+    code = "".join((ROOT / "pipeline" / name).read_text() for name in ("checks.py", "comparison.py"))
 
     assert kinds | set(re.findall(r'Finding\(\s*"(\w+)"', code)) <= documented

@@ -290,7 +290,7 @@ MUTANTS = [
     ),
     Mutant(
         "verify stops at the first error",
-        "pipeline/verification.py",
+        "pipeline/comparison.py",
         "        self.found.documents += 1\n",
         "        if self.findings:\n            return\n        self.found.documents += 1\n",
         ("tests/pipeline/test_verification.py",),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import check_workers, verification
-from pipeline.check_workers import Batch, check_batches
+from pipeline import check_workers, comparison
+from pipeline.check_workers import Batch, CheckWorkers, start_workers
 from pipeline.checks import check_document
 from pipeline.settings import Roots
 from pipeline.stages import Stage
@@ -432,7 +432,7 @@ def test_everything_is_found_in_one_run_and_an_unreadable_file_stops_nothing(wor
 
 
 def test_an_interrupted_verification_goes_on_where_it_was(workspace, monkeypatch):
-    monkeypatch.setattr(verification, "BATCH_SIZE", 1)
+    monkeypatch.setattr(comparison, "BATCH_SIZE", 1)
     flip(find_folder(workspace, Stage.DRAFT, "tide") / "raw.txt")
     flip(find_folder(workspace, Stage.EVALUATION, "moat") / "raw.txt")
     whole = tell(verify_store(workspace))
@@ -447,14 +447,16 @@ def test_an_interrupted_verification_goes_on_where_it_was(workspace, monkeypatch
         verify_store(workspace, on_progress=interrupt)
     depths: list[tuple[str, bool]] = []
 
-    def spy(root, batches, *, workers):
-        for batch, results in check_batches(root, batches, workers=workers):
+    real = CheckWorkers.check
+
+    def spy(workers, batches):
+        for batch, results in real(workers, batches):
             depths.extend(
                 ("/".join(name[:2]) if batch.kind == "documents" else name[0], batch.deep) for name in batch.names
             )
             yield batch, results
 
-    monkeypatch.setattr(verification, "check_batches", spy)
+    monkeypatch.setattr(CheckWorkers, "check", spy)
     found = verify_store(workspace, resume=True)
 
     assert tell(found) == whole
@@ -466,7 +468,7 @@ def test_an_interrupted_verification_goes_on_where_it_was(workspace, monkeypatch
 
 
 def test_processes_find_what_one_alone_finds(workspace, monkeypatch):
-    monkeypatch.setattr(verification, "BATCH_SIZE", 2)
+    monkeypatch.setattr(comparison, "BATCH_SIZE", 2)
     flip(find_folder(workspace, Stage.DRAFT, "tide") / "raw.txt")
     flip(find_attempt_folder(workspace, find_folder(workspace, Stage.DRAFT, "moat")) / "response.bin")
 
@@ -477,13 +479,13 @@ def test_processes_find_what_one_alone_finds(workspace, monkeypatch):
 
 
 def test_the_work_of_a_process_that_was_killed_is_done_by_this_one(workspace, monkeypatch):
-    class Killed(check_workers._Worker):
+    class Killed(check_workers.Worker):
         def __init__(self, root: Path) -> None:
             super().__init__(root)
             self._process.kill()
             self._process.wait()
 
-    monkeypatch.setattr(check_workers, "_Worker", Killed)
+    monkeypatch.setattr(check_workers, "Worker", Killed)
 
     assert verify_store(workspace, workers=2).documents == 11
 
@@ -494,9 +496,9 @@ def test_processes_end_with_the_one_that_started_them(workspace):
     if child == 0:
         os.dup2(writes, 2)
         os.close(reads)
-        batches = check_batches(workspace.data.path, iter([Batch("calls", [], deep=True)] * 2), workers=2)
-        next(batches)
-        os.kill(os.getpid(), 9)
+        with start_workers(workspace.data.path, 2) as workers:
+            next(workers.check(iter([Batch("calls", [], deep=True)] * 3)))
+            os.kill(os.getpid(), 9)
     os.close(writes)
     os.waitpid(child, 0)
 

@@ -11,12 +11,13 @@ import pytest
 
 from pipeline.backfill import backfill_store
 from pipeline.bundles import export_bundle, import_bundle
+from pipeline.comparison import Verification
 from pipeline.errors import DocumentFailed
 from pipeline.garbage import collect_garbage
 from pipeline.making import make_document
 from pipeline.removals import remove_document, undo_removal
 from pipeline.settings import Roots
-from pipeline.verification import Verification, verify
+from pipeline.verification import verify
 from pipeline.workspace import Workspace
 from store.calls import IMPORTED_FILE
 from store.data_root import DataRoot

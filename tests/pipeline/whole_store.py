@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.comparison import Verification
 from pipeline.making import make_document
 from pipeline.report_document import make_report
 from pipeline.settings import Roots
 from pipeline.stages import Stage
-from pipeline.verification import Verification, verify
+from pipeline.verification import verify
 from pipeline.workspace import Workspace
 from store.documents import encode_readably, hash_metadata
 from tests.pipeline.config_folder import write_config
