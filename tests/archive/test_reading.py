@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -246,10 +247,8 @@ def test_no_bytes_make_it_fail(content):
         list(read_lines(member))
         read_text(member)
         reading.peek(member)
-        try:
+        with suppress(UnreadableJson):
             read_value(member)
-        except UnreadableJson as error:
-            assert error.reason
 
 
 @given(st.text(alphabet='{}[]",:\\ \n1atrue.e-', max_size=60))
