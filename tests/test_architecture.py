@@ -22,7 +22,7 @@ LAYERS = [
     ["pipeline.archive.transcripts", "pipeline.archive.index"],
     ["pipeline.archive.views"],
     ["pipeline.archive.catalogue", "pipeline.archive.merging"],
-    ["pipeline.archive.explaining"],
+    ["pipeline.archive.explaining", "pipeline.archive.remaking"],
     ["pipeline.archive.importing", "pipeline.archive.import_display"],
     ["pipeline.archive.record_tables"],
     ["pipeline.archive.conversation_documents", "pipeline.archive.coverage"],
@@ -30,6 +30,8 @@ LAYERS = [
     ["pipeline.archive.sources"],
     ["pipeline.archive.importers"],
     ["pipeline.archive.reading", "pipeline.archive.times", "pipeline.archive.trees", "pipeline.archive.titles"],
+    ["pipeline.archive.zip_files"],
+    ["pipeline.archive.entries"],
     ["pipeline.archive.conversations", "pipeline.archive.members", "pipeline.archive.binaries"],
     ["pipeline.building", "pipeline.displays", "pipeline.looking", "pipeline.scheduler_server"],
     ["pipeline.checking", "pipeline.library"],
@@ -85,6 +87,7 @@ LAYERS = [
 ]
 ONLY_IN = {
     "luigi": {
+        "pipeline.archive.tasks",
         "pipeline.building",
         "pipeline.central_scheduler",
         "pipeline.outbox",

@@ -13,9 +13,10 @@ document is always made from the first set that has its record, whatever was int
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from pipeline.archive.conversation_documents import (
@@ -27,8 +28,19 @@ from pipeline.archive.conversation_documents import (
     identify_record,
     read_facts,
 )
-from pipeline.archive.coverage import Coverage, FileCoverage, SetCoverage
-from pipeline.archive.exports import ExportReader, ExportSet, SetMember, keep_file, keep_set, list_sets
+from pipeline.archive.coverage import NOT_RECOGNISED, Coverage, FileCoverage, SetCoverage
+from pipeline.archive.exports import (
+    ExportReader,
+    ExportSet,
+    KeptFile,
+    Open,
+    SetMember,
+    identify_set,
+    keep_file,
+    keep_set,
+    list_sets,
+    measure_file,
+)
 from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Peek, Recognition, Record, Skip
 from pipeline.archive.reading import peek
@@ -42,6 +54,7 @@ from store.errors import StoreError, WriteFailed
 from store.machine_locks import hold_machine_lock
 
 WHOLE_CONTAINERS = ("zip", "folder")  # a file alone may be a part of an export
+WITHOUT_RECORDS = ("binary", "empty")  # kinds of files that are no text: attachments, mostly
 LOCK_FILE = "import.lock"
 WRITERS = 8  # threads; from three on they share flushes
 WAITING_DOCUMENTS = 64  # for a writer
@@ -110,36 +123,48 @@ def import_again(
 # Bytes first
 
 
-def keep_path(data: DataRoot, path: str, *, reader: ExportReader, watcher: Watcher) -> KeptSet:
+def keep_path(
+    data: DataRoot, path: str, *, reader: ExportReader | None = None, watcher: Watcher | None = None
+) -> KeptSet:
     """Put the files of a path into the store, and the set that names them.
 
     Raises PipelineError or OSError if the path cannot be opened, StoreError if the disk refuses.
     """
+    watcher = watcher or Unwatched()
     with open_source(path, temporary_folder=data.temporary_folder) as source:
         watcher.begin("keeping", source.size_bytes)
-        members, refused = _keep_entries(data, source, reader, watcher)
-        export_set, is_new = keep_set(data.documents, source.container, members, [*source.skips, *refused])
+        keep = partial(keep_file, data.documents, on_read=watcher.read)
+        kept, refused = _list_files(source, keep)
+        skips = [*source.skips, *refused]
+        export_set, is_new = keep_set(data.documents, source.container, [member for member, _ in kept], skips)
+    for member, is_new_file in kept:
+        if is_new_file and reader is not None:
+            reader.trust(member.export)
     return KeptSet(export_set, path, is_new)
 
 
-def _keep_entries(
-    data: DataRoot, source: Source, reader: ExportReader, watcher: Watcher
-) -> tuple[list[SetMember], list[Skip]]:
-    """Return the files of a source that are in the store now, and those that could not be read."""
-    members: list[SetMember] = []
+def identify_path(data: DataRoot, path: str) -> str:
+    """Return the doc_id of the set that a path would be. Writes nothing, and reads every byte."""
+    with open_source(path, temporary_folder=data.temporary_folder) as source:
+        files, refused = _list_files(source, measure_file)
+        return identify_set([member for member, _ in files], [*source.skips, *refused])
+
+
+def _list_files(source: Source, keep: Callable[[Open], KeptFile]) -> tuple[list[tuple[SetMember, bool]], list[Skip]]:
+    """Return the files of a source, whether each is new in the store, and those that could not be read."""
+    files: list[tuple[SetMember, bool]] = []
     refused: list[Skip] = []
     for entry in source.entries:
         try:
-            kept = keep_file(data.documents, entry.open, on_read=watcher.read)
+            kept = keep(entry.open)
         except WriteFailed:
             raise
         except Exception as error:  # whatever is wrong with a file must not stop its siblings
             refused.append(describe_failure(error, "unreadable_file", entry.name))
             continue
-        if kept.is_new:
-            reader.trust(kept.export)
-        members.append(SetMember(entry.name, kept.size_bytes, kept.blake3, kept.export, entry.raw_name))
-    return members, refused
+        member = SetMember(entry.name, kept.size_bytes, kept.blake3, kept.export, entry.raw_name)
+        files.append((member, kept.is_new))
+    return files, refused
 
 
 def describe_failure(error: Exception, reason: str, place: str) -> Skip:
@@ -185,6 +210,25 @@ def make_conversations(
     return Coverage([found[set_id] for set_id in asked_by_id], earlier)
 
 
+def is_made(data: DataRoot, set_id: str | None, importers: Sequence[Importer] = IMPORTERS) -> bool:
+    """Whether nothing is missing of the conversations of a set, or of all sets."""
+    present = set(data.documents.list_ids(ArchiveStage.CONVERSATION))
+    set_ids = [set_id] if set_id else [each.doc_id for each in list_sets(data.documents)]
+    versions = list_versions(importers)
+    tables = (read_table(data.tasks_folder, each) for each in set_ids)
+    return all(table is not None and _is_complete(table, versions, present) for table in tables)
+
+
+def list_versions(importers: Sequence[Importer]) -> dict[str, int]:
+    """Return the versions of all that decides which documents a set gives."""
+    versions = {importer.name: importer.version for importer in importers}
+    return {**versions, str(ArchiveStage.CONVERSATION): CONVERSATION_VERSION}
+
+
+def _is_complete(table: RecordTable, versions: Mapping[str, int], present: Set[str]) -> bool:
+    return table.importers == versions and all(row.doc_id in present for row in table.rows)
+
+
 class SetMaking:
     """Makes the conversations of one set that are missing. `present`: the documents that are there; it is added to."""
 
@@ -200,8 +244,7 @@ class SetMaking:
     ) -> None:
         self._data, self._set, self._present = data, export_set, present
         self._reader, self._watcher = reader, watcher
-        self._versions = {importer.name: importer.version for importer in importers}
-        self._versions[ArchiveStage.CONVERSATION] = CONVERSATION_VERSION
+        self._versions = list_versions(importers)
         self._importers = importers
         self._blake3s = {member.export: member.blake3 for member in export_set.members}
         self._rows: list[RecordRow] = []
@@ -211,7 +254,7 @@ class SetMaking:
     def make(self) -> list[FileCoverage]:
         """Return what became of each file."""
         table = read_table(self._data.tasks_folder, self._set.doc_id)
-        if table is not None and self._is_complete(table):
+        if table is not None and _is_complete(table, self._versions, self._present):
             return [_as_unchanged(file) for file in table.files]
         self.was_made = True
         members = self._reader.list_members(self._set)
@@ -225,9 +268,6 @@ class SetMaking:
     def _is_whole(self, files: Sequence[FileCoverage]) -> bool:
         has_lost = any(not skip.is_info for skip in self._set.skips) or any(file.skipped for file in files)
         return self._set.container in WHOLE_CONTAINERS and not has_lost
-
-    def _is_complete(self, table: RecordTable) -> bool:
-        return table.importers == self._versions and all(row.doc_id in self._present for row in table.rows)
 
     def _make_files(self, members: Sequence[Member], table: RecordTable | None) -> list[FileCoverage]:
         rows_before: dict[int, list[RecordRow]] = {}
@@ -254,12 +294,14 @@ class SetMaking:
         file = FileCoverage(member.name, member.export, member.size_bytes)
         try:
             seen = peek(member)
-            found = _ask_importers(seen, self._importers)
+            found = ask_importers(seen, self._importers)
         except Exception as error:  # whatever is wrong with a file must not stop its siblings
             self._note_failure(file, error, "unreadable_file", member.name)
             return None, file
         if found is None:
-            file.reason, file.keys = f"not recognised ({seen.kind})", list_keys(seen)
+            file.is_artifact = seen.kind in WITHOUT_RECORDS
+            file.reason = seen.kind if file.is_artifact else NOT_RECOGNISED
+            file.keys = list_keys(seen)
             return None, file
         importer, recognition = found
         file.importer, file.version = importer.name, importer.version
@@ -312,7 +354,7 @@ class SetMaking:
         return compose(importer, identity, record, parsed, member=member, blake3s=self._blake3s, created_at=created_at)
 
 
-def _ask_importers(seen: Peek, importers: Sequence[Importer]) -> tuple[Importer, Recognition] | None:
+def ask_importers(seen: Peek, importers: Sequence[Importer]) -> tuple[Importer, Recognition] | None:
     """Return the first importer that takes a file for its provider's, and why."""
     for importer in importers:
         if recognition := importer.recognise(seen):
