@@ -206,8 +206,8 @@ def to_json(record: Any) -> dict[str, Any]:
 
 
 def _says_nothing(name: str, value: Any) -> bool:
-    if name == "is_error":
-        return value is None  # False: known to have worked
+    if name in ("is_error", "end_turn"):
+        return value is None  # False: known to have worked, known to go on
     if name == "input":
         return value is None
     return value is None or value is False or value == [] or value == {} or (name == "variant" and value == 0)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.archive.importers.claude import CLAUDE
-from pipeline.archive.importers.claude_code import CLAUDE_CODE
+from pipeline.archive.importers.chatgpt import ChatGptImporter
+from pipeline.archive.importers.chatgpt_tasks import ChatGptTasksImporter
+from pipeline.archive.importers.claude import ClaudeImporter
+from pipeline.archive.importers.claude_code import ClaudeCodeImporter
 from pipeline.archive.importers.interface import Importer
 
-IMPORTERS: Sequence[Importer] = (CLAUDE, CLAUDE_CODE)
+IMPORTERS: Sequence[Importer] = (ChatGptImporter(), ChatGptTasksImporter(), ClaudeImporter(), ClaudeCodeImporter())
