@@ -212,8 +212,8 @@ def to_json(record: Any) -> dict[str, Any]:
 
 def _says_something(name: str, value: Any) -> bool:
     """Whether an empty value tells more than its absence."""
-    if name == "is_error":
-        return value is not None  # False: known to have worked
+    if name in ("is_error", "end_turn"):
+        return value is not None  # False: known to have worked, known to go on
     if name == "input":
         return value is not None
     return value is not None and value is not False and value != [] and value != {} and name != "variant"

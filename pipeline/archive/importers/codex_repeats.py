@@ -1,0 +1,171 @@
+"""What the display log of a Codex session says again, and what it alone knows.
+
+Items (`response_item`) are the canonical log, events (`event_msg`) what the terminal showed of it. An event repeats
+an item of the same role with the same words in the same turn, before or after it; each item is repeated once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from pipeline.archive.importers.codex_lines import EVENT, ITEM, Entry
+from pipeline.archive.importers.values import first_text, list_of, object_of, objects_of, text_of
+
+INJECTED = (
+    "<environment_context>",
+    "<user_instructions>",
+    "# AGENTS.md instructions",
+    "<permissions instructions>",
+    "<turn_aborted>",
+)
+SPEAKERS = {
+    "user_message": "user",
+    "agent_message": "assistant",
+    "agent_reasoning": "reasoning",
+    "agent_reasoning_raw_content": "reasoning",
+}
+CALL_ITEMS = frozenset({"function_call", "custom_tool_call", "local_shell_call"})
+RESULT_ITEMS = frozenset({"function_call_output", "custom_tool_call_output"})
+
+
+class Outcome(NamedTuple):
+    """How a call ended, as its event says."""
+
+    exit_code: int | None
+    is_error: bool | None
+
+
+class Repeats(NamedTuple):
+    """What is known before an entry is turned into a message."""
+
+    events: frozenset[int]  # places of events that repeat an item
+    calls: frozenset[str]  # call_ids that have an item
+    results: frozenset[str]  # call_ids whose result has an item
+    outcomes: dict[str, Outcome]  # by call_id
+
+
+class _Said(NamedTuple):
+    place: int
+    turn: int
+    source: tuple[int, int]  # the item and which of its pieces; each is repeated once
+
+
+def find_repeats(entries: Sequence[Entry]) -> Repeats:
+    items = [entry.payload for entry in entries if entry.kind == ITEM]
+    return Repeats(
+        events=frozenset(_find_repeating_events(entries)),
+        calls=frozenset(_call_ids(items, CALL_ITEMS)),
+        results=frozenset(_call_ids(items, RESULT_ITEMS)),
+        outcomes=_read_outcomes(entry.payload for entry in entries if entry.kind == EVENT),
+    )
+
+
+def is_injected(text: str) -> bool:
+    """Whether a text under the role user was put there by the program."""
+    return text.lstrip().startswith(INJECTED)
+
+
+def texts_of(content: Any) -> list[str]:
+    """Return the texts of a content: a text, or a list of pieces."""
+    if isinstance(content, str):
+        return [content]
+    return [text for item in list_of(content) if (text := item if isinstance(item, str) else _text_of_piece(item))]
+
+
+def _text_of_piece(piece: Any) -> str | None:
+    return text_of(object_of(piece).get("text"))
+
+
+def _find_repeating_events(entries: Sequence[Entry]) -> Iterator[int]:
+    said, turns = _list_what_items_say(entries)
+    used: set[tuple[int, int]] = set()
+    for place, entry in enumerate(entries):
+        speaker = SPEAKERS.get(entry.type) if entry.kind == EVENT else None
+        text = _normalise(first_text(entry.payload.get("message"), entry.payload.get("text")) or "")
+        if not speaker or not text:
+            continue
+        # A person's words begin a turn, so the event before the item still counts as the turn before it.
+        near = {turns[place], turns[place] + 1} if speaker == "user" else {turns[place]}
+        free = [item for item in said[speaker, text] if item.turn in near and item.source not in used]
+        if free:
+            used.add(min(free, key=lambda item: abs(item.place - place)).source)
+            yield place
+
+
+def _list_what_items_say(entries: Sequence[Entry]) -> tuple[dict[tuple[str, str], list[_Said]], list[int]]:
+    """Return {(speaker, words): where items say so}, and the turn of each entry."""
+    said: dict[tuple[str, str], list[_Said]] = defaultdict(list)
+    turns, turn = [], 0
+    for place, entry in enumerate(entries):
+        if entry.kind == ITEM and entry.type == "message":
+            texts = texts_of(entry.payload.get("content"))
+            speaker = text_of(entry.payload.get("role")) or ""
+            turn += speaker == "user" and not all(map(is_injected, texts))
+            for words in {_normalise(text) for text in ["\n".join(texts), "".join(texts), *texts]}:
+                said[speaker, words].append(_Said(place, turn, (place, 0)))
+        elif entry.kind == ITEM and entry.type == "reasoning":
+            pieces = texts_of(entry.payload.get("summary")) + texts_of(entry.payload.get("content"))
+            for piece, text in enumerate(pieces):
+                said["reasoning", _normalise(text)].append(_Said(place, turn, (place, piece)))
+        turns.append(turn)
+    return said, turns
+
+
+def _normalise(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _call_ids(items: Sequence[dict[str, Any]], types: frozenset[str]) -> Iterator[str]:
+    for item in items:
+        call_id = text_of(item.get("call_id"))
+        if call_id and text_of(item.get("type")) in types:
+            yield call_id
+
+
+def _read_outcomes(events: Iterator[dict[str, Any]]) -> dict[str, Outcome]:
+    outcomes = {}
+    for event in events:
+        call_id, kind = text_of(event.get("call_id")), text_of(event.get("type")) or ""
+        if call_id and kind.endswith("_end"):
+            outcomes[call_id] = read_outcome(event)
+    return outcomes
+
+
+def read_outcome(event: dict[str, Any]) -> Outcome:
+    """Return how a call ended, from the event that says so."""
+    code = event.get("exit_code")
+    if isinstance(code, int) and not isinstance(code, bool):
+        return Outcome(code, code != 0)
+    success = event.get("success")
+    if isinstance(success, bool):
+        return Outcome(None, not success)
+    result = object_of(event.get("result"))
+    if "Err" in result:
+        return Outcome(None, True)
+    if "Ok" in result:
+        return Outcome(None, bool(object_of(result["Ok"]).get("is_error") or object_of(result["Ok"]).get("isError")))
+    return Outcome(None, None)
+
+
+def words_of_result(event: dict[str, Any]) -> str | None:
+    """Return what a call brought, from the event of its end."""
+    result = event.get("result")
+    if isinstance(result, str):
+        return result
+    answer = object_of(result)
+    texts = texts_of(object_of(answer.get("Ok")).get("content")) + texts_of(answer.get("Err"))
+    streams = [event.get("stdout"), event.get("stderr")]
+    return first_text(
+        event.get("aggregated_output"),
+        event.get("formatted_output"),
+        "\n".join(text for text in streams if isinstance(text, str) and text),
+        "\n".join(texts),
+    )
+
+
+def pictures_of(event: dict[str, Any]) -> list[str]:
+    """Return the data URLs and addresses of the pictures that a person sent."""
+    urls = [url for url in list_of(event.get("images")) if isinstance(url, str)]
+    return urls + [url for item in objects_of(event.get("images")) if (url := text_of(item.get("image_url")))]

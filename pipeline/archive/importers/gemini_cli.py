@@ -1,0 +1,263 @@
+"""Gemini CLI: one file a session, which is written anew at every turn.
+
+Source: `~/.gemini/tmp/<project hash>/chats/session-*.json`, as of mid 2026; of newer versions, sessions as lines: the
+header, messages (the last of one id counts), `{"$set": …}` for the header and `{"$rewindTo": id}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pipeline.archive.conversations import Block, Conversation, Json, Kind, Message, Origin, Role, Usage
+from pipeline.archive.importers.inline_files import attach_url, block_of, decode_base64, keep_inline
+from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
+from pipeline.archive.importers.linear import chain_messages, fill_times, give_keys
+from pipeline.archive.importers.values import (
+    count_of,
+    first_text,
+    list_of,
+    object_of,
+    objects_of,
+    rest_of,
+    text_of,
+    without_secrets,
+)
+from pipeline.archive.reading import peek as peek_at
+from pipeline.archive.reading import read_lines, read_value
+from pipeline.archive.times import read_time
+from pipeline.archive.titles import choose_title
+from pipeline.archive.trees import settle_tree
+
+ROLES = {
+    "user": Role.USER,
+    "gemini": Role.ASSISTANT,
+    "model": Role.ASSISTANT,
+    "info": Role.SYSTEM,
+    "error": Role.SYSTEM,
+    "warning": Role.SYSTEM,
+}
+NOTICES = frozenset({"info", "error", "warning"})
+TOP_KEYS = frozenset({"sessionId", "messages", "startTime", "lastUpdated", "summary", "directories"})
+READ_KEYS = frozenset(
+    {"id", "timestamp", "type", "content", "displayContent", "thoughts", "tokens", "model", "toolCalls"}
+)
+CALL_KEYS = frozenset({"id", "name", "args", "result", "status", "timestamp"})
+
+
+class GeminiCliImporter:
+    """Sessions of the Gemini command line."""
+
+    name = "gemini_cli"
+    provider = "gemini_cli"
+    version = 1
+
+    def recognise(self, peek: Peek) -> Recognition | None:
+        first = object_of(peek.items[0]) if peek.items else {}
+        if not text_of(first.get("sessionId")) or "projectHash" not in first:
+            return None
+        if peek.kind == "object" and isinstance(first.get("messages"), list):
+            return Recognition("an object with sessionId, projectHash and messages")
+        if peek.kind in ("lines", "object"):
+            return Recognition("lines that begin with sessionId and projectHash")
+        return None
+
+    def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:  # noqa: ARG002
+        first = object_of(peek_at(file).items[0])
+        if isinstance(first.get("messages"), list):
+            value, skips = read_value(file)
+            yield from skips
+            yield Record(_id_of(value), file.name, value)
+            return
+        lines: list[Json] = []
+        for line in read_lines(file):
+            if isinstance(line, Skip):
+                yield line
+            else:
+                lines.append(line.value)
+        session = _read_session(lines)
+        yield Record(_id_of(session), file.name, session)
+
+    def parse(self, record: Record) -> Parsed:
+        session = object_of(record.value)
+        conversation = Conversation(self.provider, record.key)
+        conversation.created = read_time(session.get("startTime"))
+        conversation.updated = read_time(session.get("lastUpdated"))
+        conversation.cwd = next((path for path in list_of(session.get("directories")) if isinstance(path, str)), None)
+        conversation.extra = rest_of(session, TOP_KEYS | {"$leaf"})
+        if len(list_of(session.get("directories"))) > 1:
+            conversation.extra["directories"] = session["directories"]
+        extras: dict[str, bytes] = {}
+        for value in list_of(session.get("messages")):
+            conversation.messages.append(_read_message(value, conversation, extras))
+        models = [message.model for message in conversation.messages if message.model]
+        conversation.model = models[0] if models else None
+        _settle(conversation, session)
+        choose_title(conversation, (text_of(session.get("summary")), "summary"))
+        return Parsed(conversation, extras)
+
+
+def _id_of(session: Any) -> str:
+    return text_of(object_of(session).get("sessionId")) or "unknown"
+
+
+def _read_session(lines: Sequence[Any]) -> dict[str, Json]:
+    """Return the session that lines add up to, as the object of the older form."""
+    session = dict(object_of(lines[0])) if lines else {}
+    messages: list[dict[str, Any]] = []
+    path: list[str] = []
+    for line in map(object_of, lines[1:]):
+        if isinstance(line.get("$set"), dict):
+            session |= {name: value for name, value in line["$set"].items() if name != "messages"}
+        elif "$rewindTo" in line:
+            path = path[: path.index(line["$rewindTo"])] if line["$rewindTo"] in path else []
+        elif line:
+            path = _add_line(messages, path, line)
+    return {**session, "messages": list(messages), "$leaf": path[-1] if path else None}
+
+
+def _add_line(messages: list[dict[str, Any]], path: list[str], line: dict[str, Any]) -> list[str]:
+    """Add a message, or put it in the place of the one with its id; return the ids of the path with it."""
+    native_id = text_of(line.get("id")) or ""
+    place = next((place for place in reversed(range(len(messages))) if messages[place].get("id") == native_id), None)
+    if native_id in path and place is not None:
+        messages[place] = {**line, "$parent": messages[place].get("$parent")}
+        return path
+    messages.append({**line, "$parent": path[-1] if path else None})
+    return [*path, native_id]
+
+
+def _settle(conversation: Conversation, session: dict[str, Any]) -> None:
+    messages = conversation.messages
+    chain_messages(messages)
+    values = list_of(session.get("messages"))
+    if "$leaf" in session:  # from lines, which say what was rewound
+        place_by_id: dict[str | None, str] = {
+            message.native_id: message.key for message in messages if message.native_id
+        }
+        for message, value in zip(messages, values, strict=True):
+            message.parent = place_by_id.get(text_of(object_of(value).get("$parent")))
+        leaf_key = place_by_id.get(text_of(session.get("$leaf")))
+    else:
+        leaf_key = messages[-1].key if messages else None
+    keys = give_keys(conversation, has_ids=True)
+    settle_tree(conversation, leaf=keys.get(leaf_key) if leaf_key else None)
+    fill_times(conversation)
+
+
+def _read_message(value: Any, conversation: Conversation, extras: dict[str, bytes]) -> Message:
+    record = object_of(value)
+    kind = text_of(record.get("type")) or ""
+    message = Message("", role=ROLES.get(kind, Role.UNKNOWN), native_id=text_of(record.get("id")))
+    message.created = read_time(record.get("timestamp"))
+    message.model = text_of(record.get("model"))
+    message.origin = Origin.HUMAN if message.role == Role.USER else None
+    message.hidden = "notice" if kind in NOTICES else None
+    message.extra = rest_of(record, READ_KEYS | {"$parent"})
+    message.usage = _read_usage(record.get("tokens"), message.native_id)
+    message.blocks = [
+        *_read_thoughts(record.get("thoughts")),
+        *_read_shown(record, message, extras),
+        *_read_calls(record.get("toolCalls")),
+    ]
+    if kind in ("error", "warning"):
+        message.blocks = [_flag(block, kind) for block in message.blocks]
+    if kind not in ROLES:
+        conversation.warnings["unknown_type"] = conversation.warnings.get("unknown_type", 0) + 1
+        message.blocks.append(Block(Kind.CONTEXT, flags=["unknown_type"], raw=without_secrets(value)))
+    return message
+
+
+def _flag(block: Block, flag: str) -> Block:
+    block.flags.append(flag)
+    return block
+
+
+def _read_thoughts(thoughts: Any) -> Iterator[Block]:
+    for thought in objects_of(thoughts):
+        subject, description = text_of(thought.get("subject")), text_of(thought.get("description"))
+        said = [f"**{subject}**"] if subject else []
+        said += [description] if description else []
+        yield Block(Kind.THINKING, " ".join(said), extra=rest_of(thought, {"subject", "description"}))
+
+
+def _read_shown(record: dict[str, Any], message: Message, extras: dict[str, bytes]) -> list[Block]:
+    """Return what the terminal showed; what the model was given instead is kept beside it."""
+    said = _read_content(record.get("content"), extras)
+    shown = _read_content(record.get("displayContent"), extras)
+    if not shown:
+        return said
+    if [block.text for block in said] != [block.text for block in shown]:
+        message.extra["content"] = without_secrets(record.get("content"))
+    return shown
+
+
+def _read_content(content: Any, extras: dict[str, bytes]) -> list[Block]:
+    """Return the blocks of a content: a text, or a list of texts and parts."""
+    pieces = content if isinstance(content, list) else [content]
+    return [block for piece in pieces if piece is not None and (block := _read_piece(piece, extras))]
+
+
+def _read_piece(piece: Any, extras: dict[str, bytes]) -> Block | None:
+    if isinstance(piece, str):
+        return Block(Kind.TEXT, piece) if piece else None
+    part = object_of(piece)
+    text = text_of(part.get("text"))
+    if text:
+        return Block(Kind.THINKING if part.get("thought") is True else Kind.TEXT, text)
+    inline, linked = object_of(part.get("inlineData")), object_of(part.get("fileData"))
+    if text_of(inline.get("data")):
+        return block_of(keep_inline(extras, decode_base64(inline["data"]), text_of(inline.get("mimeType"))))
+    if text_of(linked.get("fileUri")):
+        return block_of(attach_url(extras, linked["fileUri"], mime_type=text_of(linked.get("mimeType"))))
+    if part.keys() <= {"text", "thought", "thoughtSignature"} and isinstance(piece, dict):
+        return None
+    return Block(Kind.CONTEXT, flags=["unknown_type"], raw=without_secrets(piece))
+
+
+def _read_usage(tokens: Any, usage_id: str | None) -> Usage | None:
+    record = object_of(tokens)
+    usage = Usage(
+        input_tokens=count_of(record.get("input")),
+        output_tokens=count_of(record.get("output")),
+        cached_tokens=count_of(record.get("cached")),
+        reasoning_tokens=count_of(record.get("thoughts")),
+        input_includes_cached=True,
+        usage_id=usage_id,
+    )
+    return usage if record else None
+
+
+def _read_calls(calls: Any) -> Iterator[Block]:
+    """Yield each call and what it brought, in the message that made it."""
+    for call in objects_of(calls):
+        call_id, name = text_of(call.get("id")), text_of(call.get("name"))
+        arguments = without_secrets(call.get("args"))
+        yield Block(Kind.TOOL_USE, tool_name=name, call_id=call_id, input=arguments, extra=rest_of(call, CALL_KEYS))
+        result = _read_result(call)
+        if result:
+            yield result
+
+
+def _read_result(call: dict[str, Any]) -> Block | None:
+    parts = call.get("result") if isinstance(call.get("result"), list) else [call.get("result")]
+    responses = [
+        object_of(object_of(object_of(part).get("functionResponse")).get("response")) for part in list_of(parts)
+    ]
+    texts = [first_text(response.get("output"), response.get("error")) for response in responses]
+    texts += [text_of(part) or text_of(object_of(part).get("text")) for part in list_of(parts)]
+    status = text_of(call.get("status"))
+    words = [text for text in texts if text]
+    if not words and text_of(call.get("resultDisplay")):
+        words = [call["resultDisplay"]]
+    if not words and status not in ("success", "error", "cancelled"):
+        return None
+    failed = status == "error" or any("error" in response for response in responses)
+    return Block(
+        Kind.TOOL_RESULT,
+        "\n".join(words),
+        tool_name=text_of(call.get("name")),
+        call_id=text_of(call.get("id")),
+        is_error=True if failed else False if status == "success" else None,
+        flags=["interrupted"] if status == "cancelled" else [],
+    )
