@@ -12,7 +12,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
+
+import orjson
 
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 
@@ -182,6 +185,11 @@ class Conversation:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+# Tens of thousands of messages are written at a time: what a record has is looked up once.
+_FIELDS = {
+    record: (tuple(record.__slots__), attrgetter(*record.__slots__))
+    for record in (Usage, Attachment, Block, Message, Lineage, Conversation)
+}
 _NESTED = {
     "messages": Message,
     "blocks": Block,
@@ -195,9 +203,9 @@ _NESTED = {
 def to_json(record: Any) -> dict[str, Any]:
     """Return a record of this module as plain JSON, without the fields that say nothing: None, False, []."""
     plain: dict[str, Any] = {}
-    for name in record.__slots__:
-        value = getattr(record, name)
-        if _says_nothing(name, value):
+    names, get_values = _FIELDS[type(record)]
+    for name, value in zip(names, get_values(record), strict=True):
+        if value is None or (not value and _says_nothing(name, value)):
             continue
         if name in _NESTED:
             value = [to_json(item) for item in value] if isinstance(value, list) else to_json(value)
@@ -206,24 +214,25 @@ def to_json(record: Any) -> dict[str, Any]:
 
 
 def _says_nothing(name: str, value: Any) -> bool:
-    if name in ("is_error", "end_turn"):
-        return value is None  # False: known to have worked, known to go on
-    if name == "input":
-        return value is None
-    return value is None or value is False or value == [] or value == {} or (name == "variant" and value == 0)
+    if name in ("is_error", "end_turn", "input"):
+        return False  # known to have worked, known to go on, called without arguments
+    return value is False or value == [] or value == {} or name == "variant"
 
 
 def encode_conversation(conversation: Conversation) -> bytes:
-    """Return conversation.json: sorted keys, UTF-8, a line for each field and each message."""
+    """Return conversation.json: sorted keys, UTF-8, a line for each field and each message.
+
+    Raises ValueError for what is no plain JSON: lone surrogates, integers beyond 64 bits.
+    """
     plain = to_json(conversation)
     lines = []
     for name in sorted(plain):
         if name == "messages":
-            items = ",\n".join("    " + _write(message) for message in plain[name])
-            lines.append(f'  "messages": [\n{items}\n  ]')
+            items = b",\n".join(b"    " + _write(message) for message in plain[name])
+            lines.append(b'  "messages": [\n' + items + b"\n  ]")
         else:
-            lines.append(f"  {_write(name)}: {_write(plain[name])}")
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+            lines.append(b"  " + _write(name) + b": " + _write(plain[name]))
+    return b"{\n" + b",\n".join(lines) + b"\n}\n"
 
 
 def decode_conversation(content: bytes) -> Conversation:
@@ -232,8 +241,11 @@ def decode_conversation(content: bytes) -> Conversation:
     return conversation
 
 
-def _write(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+def _write(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:  # orjson's own error is one
+        raise ValueError(str(error)) from error
 
 
 def _from_json(kind: Any, plain: dict[str, Any]) -> Any:
