@@ -9,10 +9,8 @@ not know goes into `extra` as it was, so that nothing is dropped.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -185,11 +183,6 @@ class Conversation:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-# Tens of thousands of messages are written at a time: what a record has is looked up once.
-_FIELDS = {
-    record: (tuple(record.__slots__), attrgetter(*record.__slots__))
-    for record in (Usage, Attachment, Block, Message, Lineage, Conversation)
-}
 _NESTED = {
     "messages": Message,
     "blocks": Block,
@@ -200,29 +193,36 @@ _NESTED = {
 }
 
 
+_NAMES = {kind: frozenset(known.name for known in fields(kind)) for kind in (Conversation, *_NESTED.values())}
+
+
 def to_json(record: Any) -> dict[str, Any]:
     """Return a record of this module as plain JSON, without the fields that say nothing: None, False, []."""
     plain: dict[str, Any] = {}
-    names, get_values = _FIELDS[type(record)]
-    for name, value in zip(names, get_values(record), strict=True):
-        if value is None or (not value and _says_nothing(name, value)):
+    for name in record.__slots__:
+        value = getattr(record, name)
+        if value:
+            if name in _NESTED:
+                value = [to_json(item) for item in value] if isinstance(value, list) else to_json(value)
+        elif not _says_something(name, value):
             continue
-        if name in _NESTED:
-            value = [to_json(item) for item in value] if isinstance(value, list) else to_json(value)
         plain[name] = value
     return plain
 
 
-def _says_nothing(name: str, value: Any) -> bool:
-    if name in ("is_error", "end_turn", "input"):
-        return False  # known to have worked, known to go on, called without arguments
-    return value is False or value == [] or value == {} or name == "variant"
+def _says_something(name: str, value: Any) -> bool:
+    """Whether an empty value tells more than its absence."""
+    if name in ("is_error", "end_turn"):
+        return value is not None  # False: known to have worked, known to go on
+    if name == "input":
+        return value is not None
+    return value is not None and value is not False and value != [] and value != {} and name != "variant"
 
 
 def encode_conversation(conversation: Conversation) -> bytes:
     """Return conversation.json: sorted keys, UTF-8, a line for each field and each message.
 
-    Raises ValueError for what is no plain JSON: lone surrogates, integers beyond 64 bits.
+    Raises ValueError or TypeError for what is no plain JSON, such as a lone surrogate.
     """
     plain = to_json(conversation)
     lines = []
@@ -237,19 +237,16 @@ def encode_conversation(conversation: Conversation) -> bytes:
 
 def decode_conversation(content: bytes) -> Conversation:
     """Read what `encode_conversation` wrote."""
-    conversation: Conversation = _from_json(Conversation, json.loads(content))
+    conversation: Conversation = _from_json(Conversation, orjson.loads(content))
     return conversation
 
 
 def _write(value: Any) -> bytes:
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except TypeError as error:  # orjson's own error is one
-        raise ValueError(str(error)) from error
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _from_json(kind: Any, plain: dict[str, Any]) -> Any:
-    names = {known.name for known in fields(kind)}
+    names = _NAMES[kind]
     values: dict[str, Any] = {}
     for name, value in plain.items():
         if name not in names:

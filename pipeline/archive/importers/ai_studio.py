@@ -131,9 +131,9 @@ class AiStudioImporter:
             conversation.lineage += _read_branches(object_of(chunk), message.key)
             conversation.messages.append(message)
         _add_instruction(conversation, prompt)
+        settle_list(conversation, has_ids=True)
         title = first_text(prompt.get("title"), prompt.get("displayName"))
         choose_title(conversation, (title, "provider"), (text_of(context.get("title")), "file_name"))
-        settle_list(conversation, has_ids=True)
         return Parsed(conversation, extras)
 
 

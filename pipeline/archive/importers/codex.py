@@ -147,13 +147,13 @@ def _settle(builder: MessageBuilder) -> None:
     if builder.turn_contexts:
         conversation.settings = {**object_of(conversation.settings), "turn_contexts": builder.turn_contexts}
     conversation.usage = builder.usage.usage()
-    choose_title(conversation, (conversation.title, "provider"))
     give_keys(conversation)
     leaf = builder.path[-1].key if builder.path else None
     settle_tree(conversation, leaf=leaf)
     if not builder.path:
         _take_all_off_path(conversation)
     fill_times(conversation)
+    choose_title(conversation, (conversation.title, "provider"))
 
 
 def _take_all_off_path(conversation: Conversation) -> None:

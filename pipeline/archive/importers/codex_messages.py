@@ -184,7 +184,7 @@ class MessageBuilder:
         if isinstance(piece, str):
             return Block(Kind.TEXT, piece)
         record = object_of(piece)
-        kind, text = record.get("type"), record.get("text")
+        kind, text = text_of(record.get("type")), record.get("text")
         if kind in TEXTS and isinstance(text, str):
             return Block(Kind.TEXT, text, extra=rest_of(record, {"type", "text"}))
         picture = first_text(record.get("image_url"), object_of(record.get("image_url")).get("url"))
@@ -455,7 +455,7 @@ def _unknown_block(value: Any) -> Block:
 
 def _local_picture(path: Any) -> Block:
     name = text_of(path) or text_of(object_of(path).get("path"))
-    facts = {"name": name.replace("\\", "/").rpartition("/")[2]} if name else {}
+    facts: dict[str, Any] = {"name": name.replace("\\", "/").rpartition("/")[2]} if name else {}
     return block_of(Attachment(status=AttachmentStatus.MISSING, reason=LOCAL_PATH, purpose="upload", **facts))
 
 

@@ -92,8 +92,8 @@ class GeminiCliImporter:
             conversation.messages.append(_read_message(value, conversation, extras))
         models = [message.model for message in conversation.messages if message.model]
         conversation.model = models[0] if models else None
-        choose_title(conversation, (text_of(session.get("summary")), "summary"))
         _settle(conversation, session)
+        choose_title(conversation, (text_of(session.get("summary")), "summary"))
         return Parsed(conversation, extras)
 
 
@@ -132,7 +132,9 @@ def _settle(conversation: Conversation, session: dict[str, Any]) -> None:
     chain_messages(messages)
     values = list_of(session.get("messages"))
     if "$leaf" in session:  # from lines, which say what was rewound
-        place_by_id = {message.native_id: message.key for message in messages if message.native_id}
+        place_by_id: dict[str | None, str] = {
+            message.native_id: message.key for message in messages if message.native_id
+        }
         for message, value in zip(messages, values, strict=True):
             message.parent = place_by_id.get(text_of(object_of(value).get("$parent")))
         leaf_key = place_by_id.get(text_of(session.get("$leaf")))

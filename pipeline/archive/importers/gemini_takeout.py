@@ -149,8 +149,8 @@ class GeminiTakeoutImporter:
             conversation.messages.append(_read_prompt(item, context))
             answer = _read_answer(item)
             conversation.messages += [answer] if answer else []
-        choose_title(conversation)
         settle_list(conversation)
+        choose_title(conversation)
         return Parsed(conversation)
 
 

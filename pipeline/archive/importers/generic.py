@@ -9,6 +9,7 @@ What is not read is kept in `extra`, as it was.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pipeline.archive.conversations import Block, Conversation, Json, Kind, Message, Origin, Role
@@ -122,8 +123,8 @@ def read_conversation(conversation: Conversation, value: dict[str, Any], *, cont
         conversation.messages.append(_read_message(item, conversation, extras))
         parents.append(_first_of(item, PARENTS))
     conversation.is_append_only = not any(message.native_id for message in conversation.messages)
-    choose_title(conversation, (_first_of(head, TITLES), "provider"))
     _link(conversation, parents)
+    choose_title(conversation, (_first_of(head, TITLES), "provider"))
     return Parsed(conversation, extras)
 
 
@@ -207,10 +208,8 @@ def _read_calls(item: dict[str, Any]) -> Iterator[Block]:
         function = object_of(call.get("function")) or call
         arguments = function.get("arguments")
         if isinstance(arguments, str):
-            try:
+            with suppress(ValueError):  # what is no JSON stays a text
                 arguments = parse_embedded(arguments)
-            except ValueError:
-                pass
         yield Block(
             Kind.TOOL_USE,
             tool_name=text_of(function.get("name")),
@@ -230,7 +229,7 @@ def _read_piece(piece: Json, extras: dict[str, bytes]) -> Block | None:
     if isinstance(piece, str):
         return Block(Kind.TEXT, piece) if piece else None
     part = object_of(piece)
-    kind = part.get("type")
+    kind = text_of(part.get("type"))
     text = text_of(part.get("text"))
     if text and (kind in TEXT_PIECES or kind is None):
         return Block(Kind.TEXT, text, extra=rest_of(part, {"type", "text"}))

@@ -36,8 +36,8 @@ LONGEST = 40  # characters; a name is a word or two
 def name_provider(said: str | None) -> str:
     """Return the provider that a name or an address means; a name that is not known as it is, in small letters.
 
-    >>> name_provider("ChatGPT"), name_provider("https://claude.ai/chat/1"), name_provider("Le Chat"), name_provider(None)
-    ('chatgpt', 'claude', 'le_chat', 'unknown')
+    >>> [name_provider(said) for said in ("ChatGPT", "https://claude.ai/chat/1", "Le Chat", None)]
+    ['chatgpt', 'claude', 'le_chat', 'unknown']
     """
     host = HOST.match(said or "")
     if host:

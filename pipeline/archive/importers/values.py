@@ -77,9 +77,10 @@ def parse_embedded(text: str) -> Json:
     """
     try:
         value = json.loads(text, parse_constant=lambda _: None, parse_int=_read_integer)
-        return _clean(value, DEEPEST)
+        clean: Json = clean_value(value)
     except RecursionError as error:
         raise ValueError("too deep") from error
+    return clean
 
 
 def _read_integer(digits: str) -> int | str:
@@ -89,7 +90,8 @@ def _read_integer(digits: str) -> int | str:
     return number if -(2**63) <= number < 2**64 else digits
 
 
-def _clean(value: Any, levels: int) -> Any:
+def clean_value(value: Any, levels: int = DEEPEST) -> Any:
+    """Return JSON without lone surrogates and infinities. Raises ValueError beyond so many levels."""
     if levels == 0:
         raise ValueError("too deep")
     if isinstance(value, str):
@@ -97,7 +99,7 @@ def _clean(value: Any, levels: int) -> Any:
     if isinstance(value, float):
         return value if value - value == 0 else None  # 1e999 is read as infinite
     if isinstance(value, list):
-        return [_clean(item, levels - 1) for item in value]
+        return [clean_value(item, levels - 1) for item in value]
     if isinstance(value, dict):
-        return {SURROGATES.sub("\ufffd", name): _clean(item, levels - 1) for name, item in value.items()}
+        return {SURROGATES.sub("\ufffd", name): clean_value(item, levels - 1) for name, item in value.items()}
     return value
