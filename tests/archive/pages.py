@@ -50,11 +50,12 @@ class Page(HTMLParser):
         return [element.attributes[name] for element in self.elements for name in names if name in element.attributes]
 
 
-HARMLESS_TAGS = set(
-    "html head meta title style body main header footer section article figure figcaption details summary dl dt dd "
-    "h1 h2 h3 h4 h5 h6 p a b i em strong s del code pre blockquote ul ol li hr br img table thead tbody tr th td "
-    "div span time".split()  # noqa: SIM905
-)
+_HARMLESS = """
+    html head meta title style body main header footer section article figure figcaption details summary dl dt dd
+    h1 h2 h3 h4 h5 h6 p a b i em strong s del code pre blockquote ul ol li hr br img table thead tbody tr th td
+    div span time
+"""
+HARMLESS_TAGS = set(_HARMLESS.split())
 
 
 def list_dangers(source: str) -> list[str]:
