@@ -110,7 +110,7 @@ ONLY_IN = {
     "httpx": {"pipeline.batch_interface", "pipeline.litellm_client", "pipeline.wire"},
     "xllamacpp": {"pipeline.embedded"},
     "ijson": {"pipeline.archive.reading"},
-    "orjson": {"pipeline.archive.reading"},
+    "orjson": {"pipeline.archive.conversations", "pipeline.archive.reading"},
     "yaml": {"pipeline.archive.front_matter"},
     "jsonschema": {"pipeline.response_schemas"},
     "referencing": {"pipeline.response_schemas"},
