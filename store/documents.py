@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from store.durable import NewFile, commit_folder, create_folder, move_folder, stage_file
+from store.durable import NewFile, commit_folder, commit_folders, create_folder, move_folder, stage_file
 from store.errors import (
     DigestCollision,
     DocumentCorrupt,
@@ -34,6 +34,7 @@ from store.errors import (
     ValueNotEncodable,
 )
 from store.files import lock_folder, read_file
+from store.flushing import Flush
 from store.identity import (
     ID_FORM,
     check_file_name,
@@ -249,10 +250,7 @@ class DocumentStore:
         document = Document(stage, doc_id, final, complete)
         loser = self._commit_folder(document, content, record)
         if loser is not None:
-            move_folder(loser, self._superseded_folder / stage / loser.name)
-            self._journal.append(Event.SUPERSEDED, **_describe_commit(document, record), kept=loser.name)
-            document = self.read_deeply(stage, doc_id, digest=complete["digest"])
-            self.record(stage, doc_id)  # whoever was faster may have died before
+            document = self._keep_aside(document, record, loser)
         self._point_to(document)
         return document
 
@@ -297,6 +295,40 @@ class DocumentStore:
         """Write a sound document into the journal that does not know it yet. Raises StoreError if it is not sound."""
         document = self.read_deeply(stage, doc_id)
         self._journal.append(Event.COMMITTED, **_describe_commit(document, read_file(document.folder / METADATA_FILE)))
+
+    def commit_all(self, stage: str, drafts: Mapping[str, tuple[Mapping[str, bytes], Mapping[str, Any]]]) -> None:
+        """Write documents durably, {doc_id: (files, metadata)}, with the flushes of one; each as `commit` does.
+
+        For documents without a task_id, which have no pointer. What is acknowledged is all of them or none.
+        """
+        contents: dict[Path, Mapping[str, bytes]] = {}
+        written: dict[Path, tuple[Document, bytes]] = {}
+        for doc_id, (files, metadata) in drafts.items():
+            complete = complete_metadata(stage, doc_id, files, metadata)
+            assert pointer_of(complete) is None
+            folder, record = self.folder_of(stage, doc_id), encode_readably(complete)
+            contents[folder] = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: record}
+            written[folder] = Document(stage, doc_id, folder, complete), record
+        if not contents:
+            return
+        self._journal.open()
+
+        def acknowledge(flush: Flush, folders: Sequence[Path], placed: Iterable[Path]) -> None:
+            facts = [_describe_commit(*written[folder]) for folder in placed]
+            self._journal.append_all_with(flush, folders, Event.COMMITTED, facts)
+
+        losers = commit_folders(contents, temporary_folder=self._temporary_folder, acknowledge=acknowledge)
+        for (document, record), loser in zip(written.values(), losers, strict=True):
+            if loser is not None:
+                self._keep_aside(document, record, loser)
+
+    def _keep_aside(self, document: Document, record: bytes, loser: Path) -> Document:
+        """Keep a document that came second; return the one that is there, checked deeply."""
+        move_folder(loser, self._superseded_folder / document.stage / loser.name)
+        self._journal.append(Event.SUPERSEDED, **_describe_commit(document, record), kept=loser.name)
+        first = self.read_deeply(document.stage, document.doc_id, digest=document.metadata["digest"])
+        self.record(document.stage, document.doc_id)  # whoever was faster may have died before
+        return first
 
     @contextmanager
     def hold_stage(self, stage: str) -> Iterator[None]:

@@ -95,6 +95,14 @@ class Journal:
         with self._writing() as file:
             file.append_with(flush, _encode_event(event, facts), folders)
 
+    def append_all_with(
+        self, flush: Flush, folders: Sequence[Path], event: Event, facts: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """As `append_with`, with a record for each."""
+        content = b"".join(_encode_event(event, each) for each in facts)
+        with self._writing() as file:
+            file.append_with(flush, content, folders)
+
     def append_unflushed(self, event: Event, **facts: Any) -> None:
         """Append a record that becomes durable with the next. Raises WriteFailed."""
         with self._writing() as file:

@@ -311,9 +311,12 @@ def _make_environment(form: Format, texts: tuple[tuple[str, str], ...]) -> Immut
     return environment
 
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
+
+
 def show_time(time: str | None) -> str:
     """("2026-03-01T09:00:02.123456Z") -> "2026-03-01 09:00 UTC" """
-    return f"{time[:10]} {time[11:16]} UTC" if time else ""
+    return f"{time[:10]} {time[11:16]} UTC" if time and _TIME.match(time) else ""
 
 
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")

@@ -197,15 +197,27 @@ class Tree:
     def __init__(self, conversation: Conversation) -> None:
         self.messages = {message.key: message for message in conversation.messages}
         self.order = {message.key: number for number, message in enumerate(conversation.messages)}
+        self.parents = self._link(conversation.messages)
         self.children: dict[str | None, list[Message]] = defaultdict(list)
-        for message in conversation.messages:
-            parent = message.parent if message.parent in self.messages else None
-            self.children[parent].append(message)
-        for siblings in self.children.values():
-            siblings.sort(key=lambda message: (message.variant, self.order[message.key]))
+        for message in sorted(conversation.messages, key=lambda each: (each.variant, self.order[each.key])):
+            self.children[self.parents[message.key]].append(message)
         self.branches = self._list_branches()
         self.branch_by_key = {key: number for number, chain in enumerate(self.branches, 1) for key in chain}
         self.active_path = self._find_active_path(conversation)
+
+    def _link(self, messages: Sequence[Message]) -> dict[str, str | None]:
+        """Return each message's parent; None for a root, which is also where a circle is cut."""
+        parents: dict[str, str | None] = {}
+        for message in messages:
+            path: dict[str, None] = {}
+            key: str | None = message.key
+            while key in self.messages and key not in parents and key not in path:
+                path[key] = None
+                key = self.messages[key].parent
+            for step in reversed(path):
+                parents[step] = key if key in parents else None
+                key = step
+        return parents
 
     def _list_branches(self) -> list[list[str]]:
         """Return the keys of each branch, by the time at which it begins."""
@@ -215,26 +227,27 @@ class Tree:
         return [list(self._follow(head)) for head in [*roots[:1], *heads]]
 
     def _follow(self, head: Message) -> Iterator[str]:
-        seen: set[str] = set()
         message: Message | None = head
-        while message and message.key not in seen:
-            seen.add(message.key)
+        while message:
             yield message.key
             message = next(iter(self.children.get(message.key, ())), None)
 
     def _time_of(self, message: Message) -> str:
-        for key in reversed(self.path_to(message.key)):
+        """Return when a message was written; without a time of its own, when what it follows was."""
+        key: str | None = message.key
+        while key is not None:
             if created := self.messages[key].created:
                 return created
+            key = self.parents[key]
         return ""
 
     def path_to(self, key: str | None) -> list[str]:
         """Return the keys from the root to a message."""
-        path: dict[str, None] = {}
-        while key in self.messages and key not in path:
-            path[key] = None
-            key = self.messages[key].parent
-        return list(reversed(path))
+        path = []
+        while key in self.parents:
+            path.append(key)
+            key = self.parents[key]
+        return path[::-1]
 
     def _find_active_path(self, conversation: Conversation) -> list[str]:
         marked = [message.key for message in conversation.messages if message.is_active]
@@ -330,8 +343,7 @@ class _Composer:
         return turns
 
     def _siblings_of(self, message: Message) -> list[Message]:
-        parent = message.parent if message.parent in self.tree.messages else None
-        return self.tree.children[parent]
+        return self.tree.children[self.tree.parents[message.key]]
 
     def find_shown(self, key: str | None) -> str | None:
         """Return the anchor of a message, or of the nearest one above it that is shown."""
@@ -432,7 +444,7 @@ def _add_message(turn: Turn, message: Message, pieces: Sequence[Piece]) -> None:
     for piece in pieces:
         if not _join_piece(turn, piece):
             turn.pieces.append(piece)
-    turn.sources += [source for source in _list_sources(message) if source not in turn.sources]
+    turn.sources = list(dict.fromkeys([*turn.sources, *_list_sources(message)]))
     told = {note for piece in pieces for note in piece.notes}
     if message.status in _TOLD_STATUSES and message.status not in told:
         turn.notes.append(message.status.replace("_", " "))

@@ -18,13 +18,14 @@ from pipeline.archive.conversations import (
     decode_conversation,
     encode_conversation,
 )
-from pipeline.archive.importers.claude import CLAUDE
+from pipeline.archive.importers.claude import ClaudeImporter
 from pipeline.archive.importers.claude_messages import ROOT
 from pipeline.archive.importers.interface import Parsed
 from pipeline.archive.reading import peek
 from tests.archive.members import SAMPLES, import_alone, make_member, parse_all, read_zip, split_all
 
 PIXEL = b"\x89PNG not really"
+CLAUDE = ClaudeImporter()
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no samples in {SAMPLES}")
 
 

@@ -18,13 +18,14 @@ from pipeline.archive.conversations import (
     decode_conversation,
     encode_conversation,
 )
-from pipeline.archive.importers.claude_code import CLAUDE_CODE
+from pipeline.archive.importers.claude_code import ClaudeCodeImporter
 from pipeline.archive.importers.interface import Parsed
 from pipeline.archive.reading import peek
 from tests.archive.members import SAMPLES, make_member, parse_all, split_all
 
 S, A = "5e551011-0000-4000-8000-000000000001", "a11ce570-0000-4000-8000-000000000002"
 PIXEL = base64.b64encode(b"\x89PNG not really").decode()
+CLAUDE_CODE = ClaudeCodeImporter()
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no samples in {SAMPLES}")
 
 
