@@ -316,16 +316,25 @@ def test_a_record_names_the_exports_that_it_used():
     assert record.sources == sorted([user.export, used.export])
 
 
-def test_equal_files_in_another_folder_of_the_same_import_are_another_exports():
-    chats = [make_chat(point_at("file-service://file-A"))]
-    file = make_member("one/conversations.json", chats)
-    members = [file, make_member("two/conversations.json", chats), make_member("two/file-A.png", PNG)]
+def test_an_id_means_a_file_in_whatever_part_of_an_import_and_a_name_only_in_its_own():
+    entry = {"id": "file-Z", "name": "notes.txt", "size": 5}
+    named = make_message("user", "see", metadata={"attachments": [entry]})
+    file = make_member("one/conversations.json", [make_chat(point_at("file-service://file-A"), named)])
+    members = [file, make_member("two/file-A.png", PNG), make_member("two/notes.txt", b"hello")]
 
     (parsed,) = parse_all(IMPORTER, file, members)
 
-    assert [attachment.status for attachment in attachments_of(list_blocks(parsed.conversation, Kind.ATTACHMENT))] == [
-        "missing"
-    ]
+    found = attachments_of(list_blocks(parsed.conversation, Kind.ATTACHMENT))
+    assert [attachment.status for attachment in found] == ["present", "missing"]
+
+
+def test_side_files_of_another_folder_say_nothing():
+    file = make_member("one/conversations.json", [make_chat()])
+    user = make_member("two/user.json", {"id": "user-1", "email": "x"})
+
+    (parsed,) = parse_all(IMPORTER, file, [file, make_member("one/chat.html", b"x"), user])
+
+    assert parsed.conversation.account is None
 
 
 def test_a_text_that_names_no_file_asks_for_none():

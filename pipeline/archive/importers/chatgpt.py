@@ -49,6 +49,7 @@ CONVERSATION_FIELDS = frozenset(
 SHARED_FIELDS = frozenset({"messages"})
 MESSAGE_FIELDS = frozenset(
     {"id", "author", "create_time", "update_time", "content", "status", "end_turn", "weight", "metadata", "recipient"}
+    | {"channel"}
 )
 ROLES = (Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.TOOL)
 AUTHOR_FIELDS = frozenset({"role", "name"})
@@ -66,9 +67,9 @@ class ChatGptImporter:
     def recognise(self, peek: Peek) -> Recognition | None:
         objects = [value for item in peek.items for value in _unwrap(item)]
         if any(map(is_conversation, objects)):
-            return Recognition("mapping: nodes with id, parent, children, message")
+            return Recognition("a mapping of nodes with id, parent, children, message: ChatGPT's conversations")
         if any(map(is_shared_page, objects)):
-            return Recognition("shared_conversation_id, and messages with node_id, parent, children, role, text")
+            return Recognition("shared_conversation_id, and messages with node_id: a page that ChatGPT shares")
         if side_file := name_side_file(peek):
             return Recognition(f"ChatGPT's {side_file}", is_artifact=True)
         return None
@@ -318,11 +319,8 @@ class _Tree(NamedTuple):
 
 def _read_tree(mapping: dict[str, Any], conversation: Conversation) -> _Tree:
     nodes = {key: object_of(node) for key, node in mapping.items()}
-    key_by_id = {
-        node["id"]: key
-        for key, node in sorted(nodes.items(), reverse=True)  # of two with one id, the first key counts
-        if isinstance(node.get("id"), str) and node["id"] not in nodes
-    }
+    renamed = [key for key, node in nodes.items() if isinstance(node.get("id"), str) and node["id"] not in nodes]
+    key_by_id = {nodes[key]["id"]: key for key in sorted(renamed, reverse=True)}  # of two, the first key counts
     parents = _read_parents(nodes, key_by_id)
     message_by_node: dict[str, Message] = {}
     for key, node in mapping.items():
@@ -380,17 +378,20 @@ def _order_nodes(
         times = {key: message_by_node[key].created or "" for key in children if key in message_by_node}
         return sorted(children, key=lambda key: (place_by_child.get(key, len(listed)), times.get(key, ""), key))
 
-    order: list[str] = []
-    placed: set[str] = set()
-    for start in (*sort_children(None), *sorted(nodes)):
-        waiting = [start]
+    order: dict[str, None] = {}
+
+    def place_below(starts: list[str]) -> None:
+        waiting = starts[::-1]
         while waiting:
             key = waiting.pop()
-            if key not in placed:
-                placed.add(key)
-                order.append(key)
+            if key not in order:
+                order[key] = None
                 waiting += reversed(sort_children(key))
-    return order
+
+    place_below(sort_children(None))
+    if len(order) < len(nodes):
+        place_below(sorted(nodes))  # each circle from its first node
+    return list(order)
 
 
 def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
@@ -450,6 +451,8 @@ def _weighs_nothing(value: dict[str, Any]) -> bool:
 def _list_extra(value: dict[str, Any], author: dict[str, Any], shown_status: str | None) -> dict[str, Any]:
     """Return what no other field of the message holds, but for the metadata."""
     extra = keep_rest(value, MESSAGE_FIELDS)
+    if channel := value.get("channel"):
+        extra["channel"] = channel
     if (recipient := value.get("recipient")) and recipient != "all" and tool_of(value) is None:
         extra["recipient"] = recipient
     if (weight := value.get("weight")) is not None and weight != 1 and weight != 0:
