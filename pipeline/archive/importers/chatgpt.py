@@ -471,17 +471,23 @@ def _keep_metadata(metadata: dict[str, Any], message: Message) -> dict[str, Any]
     if not metadata:
         return {}
     rest = keep_rest(metadata, METADATA_FIELDS)
-    if ("citations" in rest or "content_references" in rest) and _is_cited(message):
-        rest.pop("citations", None)
-        rest.pop("content_references", None)
+    for name in ("citations", "content_references"):
+        if name in rest:
+            _keep_uncited(rest, name, message)
     data = rest.get("user_context_message_data")
     if isinstance(data, dict) and all(isinstance(text, str) for text in data.values()):
         del rest["user_context_message_data"]  # a block each
     return rest
 
 
-def _is_cited(message: Message) -> bool:
-    return any(block.kind == Kind.CITATION and "source" in block.extra for block in message.blocks)
+def _keep_uncited(metadata: dict[str, Any], name: str, message: Message) -> None:
+    """Leave the sources in the metadata that no citation of the message holds."""
+    cited = {id(block.extra.get("source")) for block in message.blocks if block.kind == Kind.CITATION}
+    if not isinstance(metadata[name], list):
+        return
+    metadata[name] = [source for source in metadata[name] if id(source) not in cited]
+    if not metadata[name]:
+        del metadata[name]
 
 
 # After the tree is settled

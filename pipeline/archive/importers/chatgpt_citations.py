@@ -29,7 +29,7 @@ def has_marks(block: Block) -> bool:
 
 
 def take_citations(blocks: list[Block], metadata: dict[str, Any]) -> list[Block]:
-    """Take the marks out of text blocks; return a citation for each mark, and for each source without one."""
+    """Take the marks out of text blocks; return a citation for each mark, and for each address without one."""
     sources = [*objects_of(metadata.get("content_references")), *objects_of(metadata.get("citations"))]
     citations = [citation for block in blocks for citation in _take_marks(block, sources)]
     cited = [id(citation.extra.get("source")) for citation in citations]
@@ -37,7 +37,8 @@ def take_citations(blocks: list[Block], metadata: dict[str, Any]) -> list[Block]
 
 
 def _is_cited(source: dict[str, Any]) -> bool:
-    return source.get("type") != "sources_footnote"  # it repeats the sources of all marks
+    """Whether a source without a mark is one of its own: a footnote repeats the sources of all marks."""
+    return source.get("type") != "sources_footnote" and bool(_list_links(source))
 
 
 def _take_marks(block: Block, sources: list[dict[str, Any]]) -> list[Block]:
