@@ -98,6 +98,12 @@ def test_sources_without_a_mark_are_cited_and_footnotes_that_repeat_them_are_not
     assert message.extra["metadata"]["content_references"] == [references[1], picture]
 
 
+def test_marks_that_never_end_take_no_time():
+    text = "【1†" * 200_000  # if each were followed to the end of the text, this test would not end
+
+    assert read_cited(text)[0] == text
+
+
 def test_what_a_tool_or_a_person_says_keeps_its_marks():
     for role in ("tool", "user"):
         (block,) = read_blocks_of(role, "Found 【0†link】")

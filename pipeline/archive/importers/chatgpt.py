@@ -52,7 +52,8 @@ MESSAGE_FIELDS = frozenset(
     | {"channel"}
 )
 ROLES = (Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.TOOL)
-AUTHOR_FIELDS = frozenset({"role", "name"})
+SHOWN_AUTHOR_FIELDS = frozenset({"role", "name"})
+AUTHOR_FIELDS = SHOWN_AUTHOR_FIELDS | {"metadata"}  # which is nearly always empty
 METADATA_FIELDS = frozenset({"model_slug", "attachments", "is_visually_hidden_from_conversation"})
 INTERRUPTED = "interrupted"
 
@@ -457,7 +458,8 @@ def _list_extra(value: dict[str, Any], author: dict[str, Any], shown_status: str
         extra["recipient"] = recipient
     if (weight := value.get("weight")) is not None and weight != 1 and weight != 0:
         extra["weight"] = weight
-    if rest := keep_rest(author, AUTHOR_FIELDS):
+    has_more = author.get("metadata") or not author.keys() <= AUTHOR_FIELDS
+    if has_more and (rest := keep_rest(author, SHOWN_AUTHOR_FIELDS)):
         extra["author"] = rest
     role, status = author.get("role"), value.get("status")
     if role is not None and role not in ROLES:
