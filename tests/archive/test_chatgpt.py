@@ -279,6 +279,7 @@ def test_a_damaged_time_is_kept_as_it_was_and_counted():
 
     assert (chat.updated, chat.messages[0].created) == (None, None)
     assert chat.warnings == {"damaged_time": 2}
+    assert read_chat(create_time="").warnings == {}
     assert (chat.extra["update_time"], chat.messages[0].extra["create_time"]) == ("2026-01-01T…", True)
 
 
@@ -334,6 +335,14 @@ def test_hidden_messages_are_kept_with_the_reason(fields, hidden):
     message = read_message("system", "words", **fields)
 
     assert (message.hidden, len(message.blocks)) == (hidden, 1)
+
+
+@pytest.mark.parametrize(
+    ("role", "text", "hidden"),
+    [("system", "", "empty system seed"), ("system", "words", "weight 0"), ("assistant", "", "weight 0")],
+)
+def test_only_an_empty_system_message_is_a_seed(role, text, hidden):
+    assert read_message(role, text, weight=0).hidden == hidden
 
 
 @pytest.mark.parametrize(("author", "extra"), [({}, {}), (None, {}), ({"role": "critic"}, {"role": "critic"})])

@@ -98,6 +98,27 @@ def test_pictures_of_code_that_ran_are_attachments():
     assert [attachment.id for attachment in attachments_of(blocks)] == ["file-Plot"]
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        make_message(
+            "tool",
+            {"content_type": "execution_output", "text": ""},
+            metadata={"aggregate_result": {"messages": [{"image_url": "file-service://file-A"}]}},
+        ),
+        make_message("tool", {"content_type": "computer_output", "screenshot": {"asset_pointer": "file-A"}}),
+        make_message("tool", {"content_type": "tether_browsing_display", "assets": ["file-A"]}),
+        make_message("user", {"content_type": "new", "parts": [{"asset_pointer": "file-A"}]}),
+        make_message("user", make_text({"asset_pointer": "file-A"})),
+        make_message("user", "see", metadata={"attachments": [{"id": "file-A"}]}),
+    ],
+)
+def test_bytes_are_found_wherever_a_message_asks_for_them(message):
+    (attachment,) = import_with({"file-A.png": PNG}, message)
+
+    assert attachment.status == "present"
+
+
 def test_an_address_on_the_network_is_external_and_never_fetched():
     (attachment,) = import_with({}, point_at("https://example.org/a.png"))
 
