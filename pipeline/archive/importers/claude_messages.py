@@ -210,10 +210,11 @@ def find_leaf(conversation: Conversation, declared: str | None) -> tuple[str | N
 def read_time_of(record: dict[str, Any], name: str, extra: dict[str, Any], warnings: Counter[str]) -> str | None:
     """Return a time. A damaged one is counted, and kept in `extra` as it was."""
     value = record.get(name)
-    if is_damaged_time(value):
+    time = read_time(value)
+    if time is None and is_damaged_time(value):
         warnings["damaged_time"] += 1
         extra[name] = value
-    return read_time(value)
+    return time
 
 
 def drop_empty(fields: dict[str, Any]) -> dict[str, Any]:
