@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 FIRST_YEAR, LAST_YEAR = 2000, 2100  # what is outside is damage: no chat with a model is older
 MILLISECONDS_FROM = 1e11  # as seconds, this is the year 5138
+LAST_MILLISECOND = 1e13  # the year 2286
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
@@ -72,13 +72,9 @@ def _read_offset(zone: str) -> timedelta:
 
 
 def _read_number(number: float) -> datetime | None:
-    if isinstance(number, float) and not math.isfinite(number):
+    if not abs(number) < LAST_MILLISECOND:  # nor what is no number at all
         return None
-    seconds = number / 1000 if abs(number) > MILLISECONDS_FROM else number
-    try:
-        return _EPOCH + timedelta(seconds=seconds)
-    except OverflowError:
-        return None
+    return _EPOCH + timedelta(seconds=number / 1000 if abs(number) > MILLISECONDS_FROM else number)
 
 
 def _write(moment: datetime) -> str:
