@@ -106,7 +106,7 @@ ONLY_IN = {
     "httpx": {"pipeline.batch_interface", "pipeline.litellm_client", "pipeline.wire"},
     "xllamacpp": {"pipeline.embedded"},
     "ijson": {"pipeline.archive.peeking"},
-    "orjson": {"pipeline.archive.clean_values"},
+    "orjson": {"pipeline.archive.clean_values", "pipeline.archive.conversations"},
     "yaml": {"pipeline.archive.front_matter"},
     "jsonschema": {"pipeline.response_schemas"},
     "referencing": {"pipeline.response_schemas"},

@@ -12,7 +12,6 @@ document is always made from the first set that has its record, whatever was int
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -23,7 +22,6 @@ from pipeline.archive.conversation_documents import (
     CONVERSATION_VERSION,
     Composed,
     RecordIdentity,
-    commit,
     compose,
     identify_record,
     read_facts,
@@ -56,9 +54,8 @@ from store.machine_locks import hold_machine_lock
 WHOLE_CONTAINERS = ("zip", "folder")  # a file alone may be a part of an export
 WITHOUT_RECORDS = ("binary", "empty")  # kinds of files that are no text: attachments, mostly
 LOCK_FILE = "import.lock"
-WRITERS = 8  # threads; from three on they share flushes
-WAITING_DOCUMENTS = 64  # for a writer
-WAITING_BYTES = 32 << 20
+BATCH_DOCUMENTS = 128  # that share their flushes
+BATCH_BYTES = 16 << 20
 SHOWN_KEYS = 12  # of a file that nobody recognises
 SHOWN_KEY_CHARACTERS = 40
 
@@ -274,7 +271,7 @@ class SetMaking:
         for row in table.rows if table else ():
             rows_before.setdefault(row.file, []).append(row)
         files = []
-        with DocumentWriters(self._data.documents, self._watcher) as self._writers:
+        with DocumentWriter(self._data.documents, self._watcher) as self._writer:
             for number, member in enumerate(members):
                 importer, file = self._recognise(member)
                 if table and self._is_file_complete(table.files[number], file, rows_before.get(number, [])):
@@ -332,13 +329,14 @@ class SetMaking:
         try:
             identity = identify_record(importer, record)
             if identity.doc_id in self._present:
-                self._writers.finish(identity.doc_id)  # it may be of this import
+                if self._writer.is_writing(identity.doc_id):
+                    self._writer.finish()
                 facts = read_facts(self._data.documents, identity.doc_id)
                 file.unchanged += 1
             else:
                 composed = self._compose(identity, importer, member, record)
                 facts = composed.facts
-                self._writers.write(composed, file)
+                self._writer.write(composed, file)
                 self._present.add(identity.doc_id)
         except WriteFailed:
             raise
@@ -373,38 +371,55 @@ def _as_unchanged(file: FileCoverage) -> FileCoverage:
     return replace(file, imported=0, unchanged=file.imported + file.unchanged)
 
 
-class DocumentWriters:
-    """Threads that commit conversation documents, so that they share flushes; it waits for them at the end."""
+class DocumentWriter:
+    """Commits conversation documents in batches, in a thread beside the parsing; it waits for them at the end.
+
+    A batch has the flushes of one document. One thread is enough: it mostly waits for the disk.
+    """
 
     def __init__(self, documents: DocumentStore, watcher: Watcher) -> None:
         self._documents, self._watcher = documents, watcher
-        self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="daybook-import")
-        self._waiting: deque[tuple[Future[None], Composed, FileCoverage]] = deque()
-        self._waiting_bytes = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="daybook-import")
+        self._batch: dict[str, tuple[Composed, FileCoverage]] = {}  # not under way yet
+        self._size_bytes = 0
+        self._under_way: list[tuple[Future[None], dict[str, tuple[Composed, FileCoverage]]]] = []
 
-    def __enter__(self) -> DocumentWriters:
+    def __enter__(self) -> DocumentWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._threads:
-            while self._waiting and kind is None:
-                self._finish_first()
+        with self._thread:
+            if kind is None or not issubclass(kind, StoreError):
+                self.finish()
 
     def write(self, composed: Composed, file: FileCoverage) -> None:
-        """Have a document committed, and count it when it is. Waits while too many wait. Raises StoreError."""
-        self._waiting.append((self._threads.submit(commit, self._documents, composed), composed, file))
-        self._waiting_bytes += composed.size_bytes
-        while len(self._waiting) > WAITING_DOCUMENTS or self._waiting_bytes > WAITING_BYTES:
-            self._finish_first()
+        """Have a document committed with its batch, and counted when it is. Raises StoreError."""
+        self._batch[composed.identity.doc_id] = composed, file
+        self._size_bytes += composed.size_bytes
+        if len(self._batch) >= BATCH_DOCUMENTS or self._size_bytes >= BATCH_BYTES:
+            self._begin()
 
-    def finish(self, doc_id: str) -> None:
-        """Wait until a document is committed, if it is under way."""
-        while any(composed.identity.doc_id == doc_id for _, composed, _ in self._waiting):
-            self._finish_first()
+    def is_writing(self, doc_id: str) -> bool:
+        return doc_id in self._batch or any(doc_id in batch for _, batch in self._under_way)
 
-    def _finish_first(self) -> None:
-        future, composed, file = self._waiting.popleft()
-        self._waiting_bytes -= composed.size_bytes
-        future.result()
-        file.imported += 1
-        self._watcher.make(1)
+    def finish(self) -> None:
+        """Wait until all is committed. Raises StoreError."""
+        self._begin()
+        self._wait()
+
+    def _begin(self) -> None:
+        """Hand the batch to the thread, when that has ended the one before: so no more than two are in memory."""
+        self._wait()
+        if self._batch:
+            drafts = {doc_id: (composed.files, composed.metadata) for doc_id, (composed, _) in self._batch.items()}
+            future = self._thread.submit(self._documents.commit_all, ArchiveStage.CONVERSATION, drafts)
+            self._under_way.append((future, self._batch))
+            self._batch, self._size_bytes = {}, 0
+
+    def _wait(self) -> None:
+        while self._under_way:
+            future, batch = self._under_way.pop()
+            future.result()
+            for _, file in batch.values():
+                file.imported += 1
+            self._watcher.make(len(batch))

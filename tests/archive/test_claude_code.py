@@ -267,6 +267,13 @@ def test_fields_of_the_lines_find_their_places():
     assert [message.extra for message in conversation.messages] == [{}, {"cwd": "C:\\repo"}]
 
 
+def test_a_session_ends_with_its_latest_message_within_a_second_too():
+    times = ["2026-02-01T10:00:00Z", "2026-02-01T10:00:00.5Z"]
+    conversation = read(user("u1", None, timestamp=times[0]), assistant("a1", "u1", timestamp=times[1]))
+
+    assert (conversation.created, conversation.updated) == (times[0], "2026-02-01T10:00:00.500000Z")
+
+
 def test_an_empty_branch_says_nothing():
     assert read(user("u1", None, gitBranch="")).git == {}
 
@@ -323,6 +330,11 @@ def test_lines_of_no_known_type_and_values_that_are_no_lines_are_kept_and_counte
         {"line": 5, "value": {"type": "hologram", "depth": 3, "sessionId": S}}
     ]
     assert conversation.warnings == {"not_an_object": 3, "unknown_line_type": 1}
+
+
+@pytest.mark.parametrize("content", ["", []])
+def test_an_empty_message_keeps_its_row(content):
+    assert read_message(content).blocks == []
 
 
 def test_an_unknown_type_with_a_message_is_a_message():
@@ -507,6 +519,8 @@ def test_a_line_may_say_whose_words_they_are(fields, origin, hidden):
     message = read_message("words", **fields)
 
     assert (message.origin, message.hidden) == (origin, hidden)
+    if "origin" not in fields:
+        assert message.blocks[0].origin is None
 
 
 def test_a_reminder_behind_a_persons_words_is_split_off():
@@ -554,7 +568,7 @@ def test_system_lines_are_hidden_unless_they_are_notices(fields, hidden):
 
 
 def test_context_between_messages_goes_to_the_message_that_it_follows():
-    attached = {
+    todo = {
         "type": "attachment",
         "uuid": "t",
         "parentUuid": "u1",
@@ -562,11 +576,13 @@ def test_context_between_messages_goes_to_the_message_that_it_follows():
     }
     queued = {"type": "queue-operation", "operation": "enqueue", "content": "<task-notification>x", "sessionId": S}
     taken = {"type": "queue-operation", "operation": "dequeue", "sessionId": S}
-    conversation = read(user("u1", None), attached, assistant("a1", "t"), queued, taken)
+    late = {**todo, "uuid": "t2", "attachment": {"content": "late"}}
+    conversation = read(user("u1", None), todo, assistant("a1", "t"), queued, taken, late)
     asked, answered = conversation.messages
 
     assert [(block.kind, block.text, block.origin) for block in asked.blocks[1:]] == [
-        ("context", "two left", "runtime_context")
+        ("context", "two left", "runtime_context"),
+        ("context", "late", "runtime_context"),
     ]
     assert [(block.kind, block.text, block.origin) for block in answered.blocks[1:]] == [
         ("context", "<task-notification>x", "notification")
@@ -759,6 +775,17 @@ def test_the_last_call_before_it_began_an_agent_that_nothing_else_tells():
     assert list_links(agent) == [("sub_agent", S, "t2")]
 
 
+def test_lines_of_a_sidechain_without_ids_stay_together():
+    _, agent = read_all(
+        user("u1", None),
+        user("s1", None, isSidechain=True),
+        assistant(None, None, isSidechain=True),
+        user("u2", "u1"),
+    )
+
+    assert [message.key for message in agent.messages] == ["s1", "line-3"]
+
+
 def test_two_sidechains_are_two_conversations():
     lines = [user(name, parent, isSidechain=True) for name, parent in (("s1", None), ("r1", None), ("s2", "s1"))]
     _, one, other = read_all(user("u1", None), *lines)
@@ -822,6 +849,24 @@ def test_a_resumed_session_and_its_ancestor_are_two_linked_conversations():
     assert parents_of(session) == {"u2": None, "a2": "u2", "u3": None}
     assert list_links(session) == [("resume", A, "a1")]
     assert ancestor.lineage == []
+
+
+def test_what_names_no_session_goes_where_it_belongs():
+    nameless = {name: value for name, value in assistant("a1", "u1").items() if name != "sessionId"}
+    after = {name: value for name, value in user(None, None).items() if name != "sessionId"}
+    ancestor, session = read_all(
+        user("u1", None, sessionId=A),
+        user("u2", "u1"),
+        nameless,
+        after,
+        {"type": "summary", "summary": "of the ancestor", "leafUuid": "u1"},
+        {"type": "mode", "mode": "plan", "sessionId": "of no message here"},
+    )
+
+    assert [message.key for message in ancestor.messages] == ["u1", "a1", "line-4"]
+    assert [message.key for message in session.messages] == ["u2"]
+    assert ancestor.title == "of the ancestor"
+    assert session.extra["lines_beside"] == {"mode": 1}
 
 
 def test_independent_sessions_in_a_file_are_two_conversations():

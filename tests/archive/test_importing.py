@@ -23,6 +23,7 @@ from pipeline.archive.exports import keep_file, keep_set, list_sets
 from pipeline.archive.importers.interface import Skip
 from pipeline.archive.importing import import_again, import_paths
 from store.data_root import DataRoot
+from store.documents import DocumentStore
 from store.errors import DocumentCorrupt, WriteFailed
 from tests.archive.notebooks import NotebookImporter, notebook
 
@@ -359,7 +360,7 @@ def test_a_disk_that_refuses_ends_the_import_and_is_no_skip(data, importer, tmp_
     def refuse(*_arguments, **_options):
         raise WriteFailed(data.path, problem="No space left on device (ENOSPC)")
 
-    monkeypatch.setattr("pipeline.archive.importing.commit", refuse)
+    monkeypatch.setattr(DocumentStore, "commit_all", refuse)
     with pytest.raises(WriteFailed):
         import_paths(data, [path], importers=[importer])
     monkeypatch.undo()

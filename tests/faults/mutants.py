@@ -203,8 +203,8 @@ MUTANTS = [
     Mutant(
         "loser discarded",
         DOCUMENTS,
-        "            move_folder(loser, self._superseded_folder / stage / loser.name)",
-        "            import shutil; shutil.rmtree(loser)",
+        "        if loser is not None:\n            move_folder(loser, self._superseded_folder / stage / loser.name)",
+        "        if loser is not None:\n            import shutil; shutil.rmtree(loser)",
         STORE,
     ),
     Mutant(

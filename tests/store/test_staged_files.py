@@ -125,4 +125,4 @@ def test_of_two_batches_the_faster_documents_stay_and_the_slower_are_kept_beside
 def test_no_documents_are_no_work(data):
     commit_many(data, b"x", [])
 
-    assert not data.path.exists()
+    assert list(data.path.iterdir()) == []

@@ -120,7 +120,7 @@ def _write_text(fields: dict[str, Any], before: Version | None) -> str | None:
     old, new = fields.get("old_str"), fields.get("new_str")
     if fields.get("command") != "update" or before is None or not isinstance(old, str) or not isinstance(new, str):
         return None
-    return before.text.replace(old, new) if old and before.text.count(old) == 1 else None
+    return before.text.replace(old, new) if before.text.count(old) == 1 else None
 
 
 def _name_version(version: Version, artifact_id: str | None) -> str:
