@@ -211,6 +211,7 @@ def test_a_line_is_known_by_its_shape(value):
         {"timestamp": "t", "type": "event_msg", "payload": {}, "sessionId": S},
         {"loglines": [1]},
         {"role": "user", "content": "hi"},
+        {"sessionId": S, "user": "a web page's"},
         42,
     ],
 )
@@ -226,6 +227,7 @@ def test_another_shape_is_not_taken_for_a_session(value):
         ("history.jsonl", write({"display": "hi", "pastedContents": {}, "project": "/repo", "sessionId": S}) * 2),
         ("todos/a.json", [{"content": "do it", "status": "pending", "activeForm": "Doing it"}]),
         (f"{S}/tool-results/x.txt", "a long text"),
+        (f"{S}/subagents/workflows/w1/journal.jsonl", write({"type": "started", "key": "k"})),
     ],
 )
 def test_files_beside_the_sessions_are_kept_and_not_read(name, content):

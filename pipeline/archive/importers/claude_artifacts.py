@@ -54,6 +54,8 @@ Versions = Mapping[str | None, Version]  # the latest of each artifact, by its i
 
 def add_artifacts(messages: Sequence[Message], extras: dict[str, bytes], warnings: Counter[str]) -> None:
     """Put each version of an artifact as an attachment behind the call that made it."""
+    if not any(_is_call(block) for message in messages for block in message.blocks):
+        return
 
     def learn(message: Message, versions: Versions) -> Versions:
         if not any(_is_call(block) for block in message.blocks):
