@@ -343,6 +343,19 @@ def test_a_repeated_message_is_one_and_a_different_one_keeps_its_own_row():
     assert conversation.warnings == {"duplicate_message_id": 1}
 
 
+def test_a_message_that_is_named_like_a_derived_key_keeps_its_own():
+    odd = [say("a~2", "human", "odd"), say("message-1", "human", "odd")]
+    conversation = read(odd[1], say("", "human", "no id"), odd[0], say("a", "human", "1"), say("a", "human", "2"))
+
+    assert [message.key for message in conversation.messages] == ["message-1", "message-1~", "a~2", "a", "a~2~"]
+
+
+def test_many_messages_with_one_id_and_other_contents_keep_a_row_each():
+    conversation = read(*(say("a", "human", str(number % 1_000)) for number in range(2_000)))
+
+    assert [message.key for message in conversation.messages] == ["a", *(f"a~{n}" for n in range(2, 1_001))]
+
+
 def test_a_chain_of_20000_messages_is_read():
     messages = [say(f"m{n}", "human", [{"type": "tool_use", "name": "t"}], f"m{n - 1}") for n in range(20_000)]
     messages[0]["parent_message_uuid"] = ROOT
@@ -745,6 +758,12 @@ def test_files_that_two_lists_repeat_are_one_each():
         ("2", "b.png", None),
         (None, "b.png", None),
     ]
+
+
+def test_a_file_that_one_list_has_by_its_name_alone_is_the_others():
+    conversation = read(say("m", "human", "", files=["a.png"], files_v2=[{"file_name": "a.png", "file_uuid": "1"}]))
+
+    assert [(each.id, each.name) for each in list_attachments(conversation)] == [("1", "a.png")]
 
 
 def test_equal_names_with_other_ids_are_two_files():

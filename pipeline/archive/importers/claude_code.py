@@ -15,8 +15,8 @@ from typing import Any
 
 from pipeline.archive.conversations import Json
 from pipeline.archive.importers.claude_code_conversations import PROVIDER, parse_session
-from pipeline.archive.importers.claude_code_lines import is_line, is_wrapper, trim_line
-from pipeline.archive.importers.claude_code_sessions import Numbered, Session, group_lines
+from pipeline.archive.importers.claude_code_lines import Numbered, is_line, is_wrapper, trim_line
+from pipeline.archive.importers.claude_code_sessions import Session, group_lines
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.values import first_text, object_of, objects_of
 from pipeline.archive.reading import peek as peek_file
