@@ -69,6 +69,13 @@ def test_every_moment_comes_back_from_its_text(moment):
     assert datetime.fromisoformat(text) == moment.astimezone(UTC)
 
 
+@given(st.datetimes(datetime(2000, 1, 2), datetime(2100, 12, 30)), st.sampled_from(["seconds", "microseconds"]))
+def test_a_time_in_utc_reads_the_same_however_its_zone_is_written(moment, timespec):
+    text = moment.isoformat(timespec=timespec)
+
+    assert read_time(f"{text}Z") == read_time(f"{text}+00:00")
+
+
 @given(st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers()))
 def test_no_value_makes_it_fail(value):
     text = read_time(value)
