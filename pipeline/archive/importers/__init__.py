@@ -6,6 +6,10 @@ from collections.abc import Sequence
 
 from pipeline.archive.importers.ai_studio import AiStudioImporter
 from pipeline.archive.importers.browser_captures import BrowserCaptureImporter
+from pipeline.archive.importers.chatgpt import ChatGptImporter
+from pipeline.archive.importers.chatgpt_tasks import ChatGptTasksImporter
+from pipeline.archive.importers.claude import ClaudeImporter
+from pipeline.archive.importers.claude_code import ClaudeCodeImporter
 from pipeline.archive.importers.codex import CodexImporter
 from pipeline.archive.importers.gemini_cli import GeminiCliImporter
 from pipeline.archive.importers.gemini_takeout import GeminiTakeoutImporter
@@ -14,8 +18,12 @@ from pipeline.archive.importers.interface import Importer
 from pipeline.archive.importers.markdown_folder import MarkdownImporter
 
 NATIVES: Sequence[Importer] = (
+    ChatGptImporter(),
+    ChatGptTasksImporter(),
+    ClaudeImporter(),
     CodexImporter(),
     GeminiCliImporter(),
+    ClaudeCodeImporter(),
     AiStudioImporter(),
     GeminiTakeoutImporter(),
 )

@@ -1,0 +1,229 @@
+"""Sessions in a file of Claude Code: which lines belong to which conversation, and how those hang together.
+
+    session S        lines with its sessionId                       native id S
+    sub-agent        lines of a sidechain, here or in its own file   S:agent-<id>       lineage sub_agent → S
+    replay           made to compact a session                       S:agent-acompact…  lineage compaction → S
+    ancestor A of S  lines replayed in front of a resumed session    native id A        lineage of S: resume → A
+
+Every line goes into one of them. Knows nothing of what messages say, but for the call that started a sub-agent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from pipeline.archive.importers.claude_code_lines import (
+    UUID,
+    calls_of,
+    is_copied_summary,
+    is_message,
+    session_of,
+    words_of,
+)
+from pipeline.archive.importers.values import list_of, object_of, text_of
+from pipeline.archive.reading import hash_record
+
+AGENT_FILE = "agent-"
+REPLAY = "acompact"
+AGENT_TOOLS = ("Task", "Agent")
+
+
+class Numbered(NamedTuple):
+    """A line with its physical number, from 1. What is no object stands for itself."""
+
+    number: int
+    value: Any
+
+
+class Part(NamedTuple):
+    """What a line belongs to: a session, or an agent of it."""
+
+    session: str
+    agent: str | None
+
+
+@dataclass
+class Session:
+    """One conversation's lines, in the order of the file, and its links to others."""
+
+    native_id: str
+    is_id_derived: bool = False
+    lines: list[Numbered] = field(default_factory=list)
+    links: list[dict[str, str]] = field(default_factory=list)  # kind, native_id, message
+    elsewhere: list[str] = field(default_factory=list)  # ids of lines of other conversations that lines here follow
+    is_replay: bool = False
+    is_agent: bool = False
+    task: str | None = None  # what the call that started an agent said of it, in a few words
+
+
+def group_lines(lines: Sequence[Numbered], *, file_name: str, native_id: str | None = None) -> list[Session]:
+    """Return the conversations of a file's lines; none where no line is a message.
+
+    `native_id`: what the file itself says that its session is called.
+    """
+    objects = [line for line in lines if isinstance(line.value, dict)]
+    if not any(is_message(line.value) for line in objects):
+        return []
+    file = _File(objects, PurePosixPath(file_name).name, native_id)
+    parts = file.assign_parts(lines)
+    by_part: dict[Part, list[Numbered]] = {}
+    for line, part in zip(lines, parts, strict=True):
+        by_part.setdefault(part, []).append(line)
+    _move_talkless(by_part, file.main)
+    return [_make_session(part, file, by_part) for part in by_part]
+
+
+class _File:
+    """What all lines of a file say together."""
+
+    def __init__(self, lines: Sequence[Numbered], file_name: str, native_id: str | None) -> None:
+        stem = file_name.partition(".")[0]
+        messages = [line for line in lines if is_message(line.value)]
+        sessions = [session for line in messages if (session := session_of(line.value))]
+        sessions = sessions or [session for line in lines if (session := session_of(line.value))]
+        self.stem = stem
+        self.is_id_derived = not (native_id or sessions or UUID.fullmatch(stem))
+        self.main = _choose_main(stem, sessions, native_id) or _derive_id(messages[0].value)
+        self.agent = _find_agent(messages, stem)
+        self.is_replay = is_copied_summary(messages[-1].value) or (self.agent or "").startswith(REPLAY)
+        if self.is_replay and self.agent is None:
+            self.agent = f"{REPLAY}-{text_of(messages[0].value.get('uuid')) or 'replay'}"
+        self.part_by_uuid: dict[str, Part] = {}
+        self._session_by_uuid = {
+            uuid: session
+            for line in reversed(lines)  # so that the first line with an id counts
+            if (uuid := text_of(line.value.get("uuid"))) and (session := session_of(line.value))
+        }
+
+    def assign_parts(self, lines: Sequence[Numbered]) -> list[Part]:
+        """Return the part of each line. One that does not say belongs with the line that it follows."""
+        parts = []
+        before = Part(self.main, self.agent)
+        for line in lines:
+            part = before if not isinstance(line.value, dict) else self._assign(line.value, before)
+            uuid = text_of(object_of(line.value).get("uuid"))
+            if uuid:
+                self.part_by_uuid.setdefault(uuid, part)
+            if isinstance(line.value, dict) and is_message(line.value):
+                before = part
+            parts.append(part)
+        return parts
+
+    def _assign(self, line: dict[str, Any], before: Part) -> Part:
+        followed = self.part_by_uuid.get(text_of(line.get("parentUuid")) or "")
+        session = session_of(line) or self._session_by_uuid.get(text_of(line.get("leafUuid")) or "")
+        if session is None and is_message(line):
+            session = (followed or before).session
+        part = Part(session or self.main, None)
+        if self.agent is not None:
+            return Part(part.session, self.agent)
+        if line.get("isSidechain") is not True:
+            return part
+        agent = text_of(line.get("agentId")) or (followed and followed.agent)
+        if agent is None and "uuid" not in line and before.agent:
+            agent = before.agent
+        return Part(part.session, agent or text_of(line.get("uuid")) or "sidechain")
+
+
+def _choose_main(stem: str, sessions: Sequence[str], native_id: str | None) -> str | None:
+    """Return the session that a file is of: the one it is named after, else the last that it holds."""
+    if native_id:
+        return native_id
+    if UUID.fullmatch(stem) and (stem in sessions or not sessions):
+        return stem
+    return sessions[-1] if sessions else None
+
+
+def _find_agent(messages: Sequence[Numbered], stem: str) -> str | None:
+    """Return the agent whose file this is, or None for a session's own file, which may hold sidechains."""
+    agents = Counter(text_of(line.value.get("agentId")) for line in messages)
+    if len(agents) == 1 and None not in agents:
+        return next(iter(agents))
+    return stem.removeprefix(AGENT_FILE) if stem.startswith(AGENT_FILE) and stem != AGENT_FILE else None
+
+
+def _move_talkless(by_part: dict[Part, list[Numbered]], main: str) -> None:
+    """Give lines of conversations that have no message here to the file's main one, or to the first that has."""
+    talking = [part for part, lines in by_part.items() if any(_is_message(line) for line in lines)]
+    target = next((part for part in talking if part.session == main), talking[0])
+    for part in [part for part in by_part if part not in talking]:
+        by_part[target] = sorted([*by_part[target], *by_part.pop(part)], key=lambda line: line.number)
+
+
+def _is_message(line: Numbered) -> bool:
+    return isinstance(line.value, dict) and is_message(line.value)
+
+
+def _make_session(part: Part, file: _File, by_part: dict[Part, list[Numbered]]) -> Session:
+    native_id = part.session if part.agent is None else f"{part.session}:{AGENT_FILE}{part.agent}"
+    is_id_derived = file.is_id_derived and part.session == file.main
+    session = Session(native_id, is_id_derived, by_part[part], is_replay=file.is_replay)
+    if part.agent is not None:
+        kind = "compaction" if file.is_replay else "sub_agent"
+        main_lines = by_part.get(Part(part.session, None), [])
+        start = _find_starting_call(part.agent, session.lines, main_lines)
+        session.links.append(_make_link(kind, part.session, start and text_of(start[0].get("uuid"))))
+        session.is_agent = not file.is_replay
+        session.task = start and text_of(object_of(start[1].get("input")).get("description"))
+        return session
+    for line in session.lines:
+        followed = _find_followed(line, file)
+        if followed and followed[0] != part and followed[0].agent is None:
+            kind, uuid = ("compaction" if "logicalParentUuid" in line.value else "resume"), followed[1]
+            session.links += [] if session.links else [_make_link(kind, followed[0].session, uuid)]
+            session.elsewhere.append(uuid)
+    session.elsewhere = sorted(set(session.elsewhere))
+    return session
+
+
+def _find_followed(line: Numbered, file: _File) -> tuple[Part, str] | None:
+    """Return the part and id of the line that a message follows."""
+    if not _is_message(line):
+        return None
+    for name in ("parentUuid", "logicalParentUuid"):
+        uuid = text_of(line.value.get(name))
+        if uuid and uuid in file.part_by_uuid:
+            return file.part_by_uuid[uuid], uuid
+    return None
+
+
+def _make_link(kind: str, native_id: str, message: str | None) -> dict[str, str]:
+    link = {"kind": kind, "native_id": native_id}
+    return {**link, "message": message} if message else link
+
+
+def _find_starting_call(
+    agent: str, lines: Sequence[Numbered], main_lines: Iterable[Numbered]
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return the line and the call in it that started an agent: as its result says, by its prompt, or by the time."""
+    calls: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    wanted_call = None
+    for line in main_lines:
+        if not isinstance(line.value, dict):
+            continue
+        calls += [(line.value, call) for call in calls_of(line.value) if call.get("name") in AGENT_TOOLS]
+        if agent in (line.value.get("agentId"), object_of(line.value.get("toolUseResult")).get("agentId")):
+            wanted_call = _find_answered(line.value)
+    first: dict[str, Any] = next((line.value for line in lines if _is_message(line)), {})
+    prompt, begin = words_of(first), text_of(first.get("timestamp")) or ""
+    by_result = [each for each in calls if wanted_call and each[1].get("id") == wanted_call]
+    by_prompt = [each for each in calls if prompt and object_of(each[1].get("input")).get("prompt") == prompt]
+    by_time = [each for each in calls if begin and (text_of(each[0].get("timestamp")) or "~") <= begin]
+    return next(iter(by_result or by_prompt or by_time[-1:]), None)
+
+
+def _find_answered(line: dict[str, Any]) -> str | None:
+    for block in list_of(object_of(line.get("message")).get("content")):
+        if object_of(block).get("type") == "tool_result":
+            return text_of(block.get("tool_use_id"))
+    return None
+
+
+def _derive_id(line: dict[str, Any]) -> str:
+    """Return an id for a session without one, from its first message, which a longer file still begins with."""
+    begin = [line.get(name) for name in ("uuid", "type", "timestamp", "message")]
+    return f"derived-{hash_record(begin)[:32]}"

@@ -1,0 +1,251 @@
+"""Messages of Claude.ai: a chat's tree of messages, each with its blocks and files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from pipeline.archive.conversations import (
+    Attachment,
+    AttachmentStatus,
+    Block,
+    Conversation,
+    Message,
+    Origin,
+    Role,
+)
+from pipeline.archive.importers.claude_blocks import NOT_IN_EXPORT, BlockReader
+from pipeline.archive.importers.inline_files import block_of, keep_inline
+from pipeline.archive.importers.values import (
+    count_of,
+    first_text,
+    list_of,
+    object_of,
+    rest_of,
+    text_of,
+)
+from pipeline.archive.times import is_damaged_time, read_time
+
+ROOT = "00000000-0000-4000-8000-000000000000"  # stands for no parent
+ROLE_BY_SENDER = {
+    "human": Role.USER,
+    "user": Role.USER,
+    "assistant": Role.ASSISTANT,
+    "system": Role.SYSTEM,
+    "tool": Role.TOOL,
+}
+KNOWN = frozenset(
+    {"uuid", "sender", "role", "text", "content", "model", "stop_reason", "created_at", "updated_at"}
+    | {"attachments", "files", "files_v2", "parent_message_uuid"}
+)
+KNOWN_OF_ATTACHMENT = ("id", "file_name", "file_size", "extracted_content")
+KNOWN_OF_FILE = ("file_uuid", "uuid", "file_name", "size_bytes", "file_size")
+MIME_TYPE_BY_WORD = {
+    "txt": "text/plain",
+    "md": "text/markdown",
+    "csv": "text/csv",
+    "html": "text/html",
+    "json": "application/json",
+    "pdf": "application/pdf",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+}
+
+
+class MessageReader:
+    """Turns the messages of one chat into ours."""
+
+    def __init__(self, conversation: Conversation, warnings: Counter[str], extras: dict[str, bytes]) -> None:
+        self._conversation, self._warnings, self._extras = conversation, warnings, extras
+        self._blocks = BlockReader(extras, warnings)
+        self._values: dict[str, Any] = {}  # by key
+
+    def read(self, values: list[Any]) -> None:
+        """Add a message for each value, in their order, with its parent where the chat has a tree."""
+        for place, value in enumerate(values):
+            key = self._choose_key(value, place)
+            if key is not None:
+                self._values[key] = value
+                self._conversation.messages.append(self._read_message(key, value))
+        self._link_parents()
+
+    def _choose_key(self, value: Any, place: int) -> str | None:
+        """Return a key that no other message has, or None for an exact repetition."""
+        uuid = text_of(object_of(value).get("uuid"))
+        if uuid is None:
+            return f"message-{place}"
+        key, number = uuid, 1
+        while key in self._values:
+            if self._values[key] == value:
+                return None
+            number += 1
+            key = f"{uuid}~{number}"
+        if number > 1:
+            self._warnings["duplicate_message_id"] += 1
+        return key
+
+    def _read_message(self, key: str, value: Any) -> Message:
+        if not isinstance(value, dict):
+            self._warnings["malformed_message"] += 1
+            return Message(key, blocks=[self._blocks.read_unknown(value, flag="malformed")])
+        sender = first_text(value.get("sender"), value.get("role"))
+        role = ROLE_BY_SENDER.get(sender or "", Role.UNKNOWN)
+        uuid = text_of(value.get("uuid"))
+        message = Message(
+            key,
+            role=role,
+            origin=Origin.HUMAN if role == Role.USER else None,
+            native_id=uuid if uuid != key else None,
+            model=text_of(value.get("model")),
+            status=text_of(value.get("stop_reason")),
+            blocks=[*self._read_content(value), *self._read_attachments(value), *self._read_files(value)],
+            extra=drop_empty(rest_of(value, KNOWN)),
+        )
+        if role == Role.UNKNOWN:
+            self._warnings["unknown_sender"] += 1
+            message.extra["sender"] = value.get("sender", value.get("role"))
+        message.created = read_time_of(value, "created_at", message.extra, self._warnings)
+        message.updated = read_time_of(value, "updated_at", message.extra, self._warnings)
+        return message
+
+    def _read_content(self, value: dict[str, Any]) -> list[Block]:
+        """Return the blocks of `content`; `text` repeats them in short and stands in only where there are none."""
+        content = value.get("content")
+        return self._blocks.read(value.get("text") if content in (None, [], "") else content)
+
+    def _read_attachments(self, value: dict[str, Any]) -> Iterator[Block]:
+        for item in list_of(value.get("attachments")):
+            if isinstance(item, dict):
+                yield self._read_attachment(item)
+            else:
+                yield self._count_malformed(item)
+
+    def _read_attachment(self, item: dict[str, Any]) -> Block:
+        """Return an upload: the text that was extracted from it is the only copy that the export has."""
+        name, text = text_of(item.get("file_name")), item.get("extracted_content")
+        mime_type = _find_mime_type(text_of(item.get("file_type")) or "")
+        extra = rest_of(item, KNOWN_OF_ATTACHMENT)
+        facts: dict[str, Any] = {"id": text_of(item.get("id")), "name": name, "extra": extra}
+        size_bytes = count_of(item.get("file_size"))
+        if isinstance(text, str) and text:
+            attachment = keep_inline(self._extras, text.encode(), mime_type, purpose="upload", is_derived=True, **facts)
+            if size_bytes is not None:
+                attachment.extra["original_size_bytes"] = size_bytes
+        else:
+            attachment = Attachment(
+                mime_type=mime_type,
+                size_bytes=size_bytes,
+                purpose="upload",
+                status=AttachmentStatus.MISSING,
+                reason="the export has no text of it",
+                **facts,
+            )
+        block = block_of(attachment)
+        block.flags += [] if name else ["paste"]
+        return block
+
+    def _read_files(self, value: dict[str, Any]) -> Iterator[Block]:
+        """Yield uploads without bytes. `files` and `files_v2` repeat each other."""
+        merged = [*list_of(value.get("files"))]
+        for item in list_of(value.get("files_v2")):
+            twin = next((place for place, known in enumerate(merged) if _is_same_file(known, item)), None)
+            if twin is None:
+                merged.append(item)
+            else:
+                merged[twin] = {**object_of(item), **object_of(merged[twin])}
+        for item in merged:
+            yield self._read_file(item)
+
+    def _read_file(self, item: Any) -> Block:
+        if isinstance(item, str):
+            item = {"file_name": item}
+        if not isinstance(item, dict):
+            return self._count_malformed(item)
+        return block_of(
+            Attachment(
+                id=_id_of_file(item),
+                name=text_of(item.get("file_name")),
+                size_bytes=count_of(item.get("size_bytes", item.get("file_size"))),
+                purpose="upload",
+                reason=NOT_IN_EXPORT,
+                extra=rest_of(item, KNOWN_OF_FILE),
+            )
+        )
+
+    def _count_malformed(self, item: Any) -> Block:
+        self._warnings["malformed_attachment"] += 1
+        return self._blocks.read_unknown(item, flag="malformed")
+
+    def _link_parents(self) -> None:
+        """Give each message its parent: as the export says, or the message before it where it says nothing."""
+        messages = self._conversation.messages
+        named = {message.key: _find_parent(self._values[message.key]) for message in messages}
+        is_linear = not any(named.values())
+        for place, message in enumerate(messages):
+            parent = named[message.key]
+            if parent == ROOT:
+                continue
+            if parent in named:
+                message.parent = parent
+            elif place:
+                message.parent = messages[place - 1].key
+                if not is_linear:
+                    self._warnings["missing_parent"] += 1
+
+
+def find_leaf(conversation: Conversation, declared: str | None) -> tuple[str | None, bool]:
+    """Return the key of the message that a chat ends with, and whether it is a guess.
+
+    The declared one, if the way from it to a root is sound; otherwise the last one of the file.
+    """
+    messages = conversation.messages
+    parents = {message.key: message.parent for message in messages}
+    if declared in parents and _has_root(declared, parents):
+        return declared, False
+    is_linear = all(message.parent == before.key for before, message in pairwise(messages))
+    return (messages[-1].key if messages else None), not is_linear
+
+
+def read_time_of(record: dict[str, Any], name: str, extra: dict[str, Any], warnings: Counter[str]) -> str | None:
+    """Return a time. A damaged one is counted, and kept in `extra` as it was."""
+    value = record.get(name)
+    if is_damaged_time(value):
+        warnings["damaged_time"] += 1
+        extra[name] = value
+    return read_time(value)
+
+
+def drop_empty(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that say something: exports write many of them as empty texts and lists."""
+    return {name: value for name, value in fields.items() if value not in ("", [], {})}
+
+
+def _find_parent(value: Any) -> str | None:
+    return text_of(object_of(value).get("parent_message_uuid"))
+
+
+def _has_root(key: str, parents: dict[str, str | None]) -> bool:
+    seen: set[str] = set()
+    step: str | None = key
+    while step is not None and step not in seen:
+        seen.add(step)
+        step = parents.get(step)
+    return step is None
+
+
+def _find_mime_type(word: str) -> str | None:
+    return word if "/" in word else MIME_TYPE_BY_WORD.get(word.lower())
+
+
+def _id_of_file(item: dict[str, Any]) -> str | None:
+    return first_text(item.get("file_uuid"), item.get("uuid"))
+
+
+def _is_same_file(one: Any, other: Any) -> bool:
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return bool(one == other)
+    one_id, other_id = _id_of_file(one), _id_of_file(other)
+    if one_id and other_id:
+        return one_id == other_id
+    return bool(text_of(one.get("file_name"))) and one.get("file_name") == other.get("file_name")
