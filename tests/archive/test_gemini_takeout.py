@@ -202,8 +202,12 @@ def test_a_file_that_is_named_in_three_places_is_one_attachment():
 
 def test_a_file_is_found_beside_the_activities_first_and_else_where_only_one_has_its_name():
     item = prompt("hi", "09:00:00", attachedFiles=["a.png", "b%20c.png", "d.png", "e.png"])
-    beside = ["Takeout/a.png", "other/a.png", "other/b c.png", "other/d.png", "third/d.png"]
+    beside = ["other/a.png", "Takeout/a.png", "other/b c.png", "other/d.png", "third/d.png"]
 
+    file = make_member("Takeout/MyActivity.json", [item])
+    members = [file, *(make_member(name, name) for name in beside)]
+    (parsed,) = parse_all(IMPORTER, file, members)
+    assert parsed.conversation.messages[0].blocks[1].attachment.blake3 == members[2].blake3
     assert [status for _, _, status in names_of(item, *beside)] == [
         AttachmentStatus.PRESENT,
         AttachmentStatus.PRESENT,
@@ -240,7 +244,9 @@ def test_the_gap_can_be_another_one_or_a_day():
     hours = import_items(*items, importer=GeminiTakeoutImporter(gap=timedelta(hours=2)))
     day = import_items(*items, importer=GeminiTakeoutImporter(gap=None))
 
-    assert [len(minutes), len(hours), len(day)] == [3, 1, 1]
+    next_day = {**prompt("four", "00:10:00"), "time": "2026-02-04T00:10:00Z"}
+    days = import_items(next_day, prompt("late", "23:59:00"), importer=GeminiTakeoutImporter(gap=None))
+    assert [len(minutes), len(hours), len(day), len(days)] == [3, 1, 1, 2]
 
 
 def test_prompts_of_one_time_are_in_the_reverse_of_the_file():

@@ -189,8 +189,8 @@ def test_an_export_of_grok_is_a_tree_with_its_times():
 
     responses = [
         response("a", "human", "Which knot?", None, 1772359200000),
-        response("b", "ASSISTANT", "A bowline.", "a", 1772359201000),
         response("c", "ASSISTANT", "A cleat hitch.", "a", 1772359202000),
+        response("b", "ASSISTANT", "A bowline.", "a", 1772359201000),
     ]
     conversation = import_alone(
         IMPORTER,
@@ -200,8 +200,8 @@ def test_an_export_of_grok_is_a_tree_with_its_times():
     assert (conversation.native_id, conversation.title) == ("g1", "Knots")
     assert [(message.key, message.parent, message.is_active) for message in conversation.messages] == [
         ("a", None, True),
-        ("b", "a", False),
         ("c", "a", True),
+        ("b", "a", False),
     ]
     assert conversation.messages[0].created == "2026-03-01T10:00:00Z"
     assert conversation.messages[1].model == "grok-demo"

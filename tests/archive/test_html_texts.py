@@ -31,6 +31,7 @@ from pipeline.archive.importers.html_texts import parse_html, to_markdown, write
         ('<img src="x" onerror="alert(1)">', "image"),
         ("<p>a</p><hr><p>b</p>", "a\n\n---\n\nb"),
         ("<script>alert(1)</script><style>x</style><p>a</p>", "a"),
+        ("<ul><script>alert(1)</script><li>a</li><p>b</p></ul>", "- a\n- b"),
         ("<response-element><p>a</p></response-element>", "a"),
         ("&lt;script&gt;", "\\<script>"),
         ("# no heading", "\\# no heading"),

@@ -164,7 +164,10 @@ def test_times_and_all_else_of_the_front_matter_are_kept():
 
 @pytest.mark.parametrize("facts", ["a: &x [1]\nb: *x", "{broken", "- a list", "? [1]\n: b", "!!python/object:x.y {}"])
 def test_front_matter_that_cannot_be_read_is_text(facts):
-    assert turns_of(f"---\n{facts}\n---\n{BODY}") == EXPECTED
+    text = f"---\n{facts}\n---\n{BODY}"
+
+    assert turns_of(text) == EXPECTED
+    assert "front_matter" not in import_text(text).extra
 
 
 def test_a_long_line_costs_no_more_than_its_length():

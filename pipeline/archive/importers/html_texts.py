@@ -184,8 +184,6 @@ def _paragraph(nodes: Sequence[Element | str]) -> list[str]:
 
 def _block(element: Element) -> list[str]:
     tag = element.tag
-    if tag in SILENT:
-        return []
     if tag == "hr":
         return ["---"]
     if tag == "pre":
@@ -213,7 +211,7 @@ def _fence(element: Element) -> str:
 
 
 def _list(element: Element) -> str:
-    items = [child for child in element.children if isinstance(child, Element)]
+    items = [child for child in element.children if isinstance(child, Element) and child.tag not in SILENT]
     lines = []
     for number, item in enumerate(items, 1):
         mark = f"{number}." if element.tag == "ol" else "-"
