@@ -52,7 +52,7 @@ class Failure(NamedTuple):
     reason: str
 
 
-class Transcripts(NamedTuple):
+class Renderings(NamedTuple):
     """What a request gave."""
 
     documents: list[Document]  # one for each view that could be rendered, in the order of their ids
@@ -64,7 +64,7 @@ class Transcripts(NamedTuple):
 Watch = Callable[[int, int], None]  # is told how many are made, and of how many
 
 
-def render_views(workspace: Workspace, request: Request, *, watch: Watch = lambda done, total: None) -> Transcripts:
+def render_views(workspace: Workspace, request: Request, *, watch: Watch = lambda done, total: None) -> Renderings:
     """Make those transcripts of a request that are missing, and return all of them."""
     plans = plan_views(workspace, request)
     found = {conversation_id: find_transcript(workspace, plan) for conversation_id, plan in plans.items()}
@@ -85,29 +85,29 @@ def render_views(workspace: Workspace, request: Request, *, watch: Watch = lambd
     asked = [
         (conversation_id, str(request.format), branch) for conversation_id in found if conversation_id not in failed
     ]
-    return Transcripts([each for each in found.values() if each], len(missing) - len(failed), failures, asked)
+    return Renderings([each for each in found.values() if each], len(missing) - len(failed), failures, asked)
 
 
 def render_into(workspace: Workspace, request: Request, folder: Path, *, watch: Watch) -> dict[str, Any]:
     """Bring a folder up to date with a request; return what was done, as JSON."""
-    transcripts = render_views(workspace, request, watch=watch)
+    renderings = render_views(workspace, request, watch=watch)
     placement = place_transcripts(
         workspace.data,
         folder,
-        transcripts.documents,
-        asked=transcripts.asked,
+        renderings.documents,
+        asked=renderings.asked,
         known_ids=read_catalogue(workspace.data).groups.keys(),
         write_page=write_index,
     )
     return {
         "folder": str(folder),
-        "views": len(transcripts.documents),
-        "made": transcripts.made,
+        "views": len(renderings.documents),
+        "made": renderings.made,
         "written": placement.written,
         "unchanged": placement.unchanged,
         "removed": placement.removed,
         "refused": [refusal._asdict() for refusal in placement.refusals],
-        "failures": [failure._asdict() for failure in transcripts.failures],
+        "failures": [failure._asdict() for failure in renderings.failures],
     }
 
 
@@ -142,6 +142,13 @@ def plan_views(workspace: Workspace, request: Request) -> dict[str, TranscriptPl
         for conversation_id, outline in outline_views(workspace).items()
         if conversation_id in chosen
     }
+
+
+def find_missing(workspace: Workspace, request: Request) -> list[str]:
+    """Return the ids of the conversations whose transcripts are not there, with one look at the store."""
+    there = set(workspace.data.documents.list_ids(ArchiveStage.TRANSCRIPT))
+    plans = plan_views(workspace, request)
+    return [conversation_id for conversation_id, plan in plans.items() if plan.doc_id not in there]
 
 
 def choose_views(workspace: Workspace, request: Request) -> set[str]:
