@@ -127,13 +127,16 @@ def create_tables(connection: sqlite3.Connection) -> None:
 
 
 def _describe_words(table: str, key: str, columns: tuple[str, ...], weights: str) -> str:
-    """Return the SQL of a table's full-text index, which holds no text of its own, and of what keeps it true."""
+    """Return the SQL of a table's full-text index, which holds no text of its own, and of what keeps it true.
+
+    Datasette knows such an index by the form content="table".
+    """
     names = ", ".join(columns)
     new, old = (", ".join(f"{row}.{column}" for column in (key, *columns)) for row in ("new", "old"))
     add = f"INSERT INTO {table}_fts (rowid, {names}) VALUES ({new});"
     remove = f"INSERT INTO {table}_fts ({table}_fts, rowid, {names}) VALUES ('delete', {old});"
     return f"""
-        CREATE VIRTUAL TABLE {table}_fts USING fts5 ({names}, content='{table}', content_rowid='{key}',
+        CREATE VIRTUAL TABLE {table}_fts USING fts5 ({names}, content="{table}", content_rowid="{key}",
             tokenize='unicode61 remove_diacritics 2');
         INSERT INTO {table}_fts ({table}_fts, rank) VALUES ('rank', 'bm25({weights})');
         CREATE TRIGGER {table}_inserted AFTER INSERT ON {table} BEGIN {add} END;

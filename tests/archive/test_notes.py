@@ -53,7 +53,7 @@ def test_a_note_is_a_readable_file_that_no_part_of_a_document_is(notes, tmp_path
 
 @pytest.mark.parametrize("tag", ["", "-x", "+x", "two words", "a,b", '"', "a" * 61, "_x", "\n"])
 def test_a_tag_that_could_not_be_typed_again_is_refused(notes, tag):
-    with pytest.raises(InputInvalid, match="is not a tag. Expected a letter or digit"):
+    with pytest.raises(InputInvalid, match=r"is not a tag\. Expected a letter or digit"):
         notes.change_tags(NAME, add=[tag])
 
     assert notes.list_changes() == {}
