@@ -116,6 +116,11 @@ _METADATA_COLUMNS = (
 )
 _SAID = (Kind.TEXT, Kind.CODE)
 # NUL would end a text within SQLite, \x01 and \x02 mark what was found, half a surrogate pair has no UTF-8.
+# Chinese, Japanese and Thai write words without blanks: each character is a word here, found wherever it stands.
+WORD_BREAK = "\u200b"
+_UNSPACED = "\u0e00-\u0e7f\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
+_BETWEEN_WORDS = re.compile(rf"(?<=[{_UNSPACED}])(?=\w)|(?<=\w)(?=[{_UNSPACED}])")
 _UNSEARCHABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
@@ -409,7 +414,14 @@ def _clean(text: str | None) -> str | None:
 
 def clean_text(text: str) -> str:
     r"""Return a text as SQLite can hold and mark it: "a\x00b" -> "a\ufffdb"."""
-    return _UNSEARCHABLE.sub("\ufffd", text)
+    return break_words(_UNSEARCHABLE.sub("\ufffd", text))
+
+
+def break_words(text: str) -> str:
+    """Return a text with an invisible break between words that stand without a blank: what is indexed, and asked."""
+    if text.isascii() or not _UNSPACED_CHARACTER.search(text):
+        return text
+    return _BETWEEN_WORDS.sub(WORD_BREAK, text)
 
 
 def dump_tables(connection: sqlite3.Connection) -> Iterator[str]:
