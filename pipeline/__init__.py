@@ -9,6 +9,7 @@ nothing does not load Luigi, which takes longer than all that such a command doe
 import sys
 
 if "luigi" in sys.modules:
-    from pipeline import scheduling, tasks  # importing registers the tasks
+    from pipeline import scheduling, tasks
+    from pipeline.archive import tasks as _archive_tasks  # noqa: F401  importing registers the tasks
 
     scheduling.install(tasks.make_factory)

@@ -390,7 +390,9 @@ def _rebuild(arguments: argparse.Namespace) -> int:
 
     workspace = open_workspace(arguments)
     if arguments.all:
-        result = rebuild_all(workspace.data)
+        from pipeline.archive.remaking import rebuild_archive
+
+        result = rebuild_all(workspace.data, rebuild_archive(workspace.data))
     else:
         result = rebuild_cohort(workspace, arguments.cohort, makes_missing=not arguments.check)
     print_result(arguments, result.as_json(), format_rebuild)

@@ -4,10 +4,11 @@
     collect_garbage   1. moves it into the trash, from where `daybook undo` brings it back
                       2. deletes for good what has lain in the trash longer than the grace time
 
-A document is kept if a root names it, or anything that was made from it. Roots are everything that has the form of
-a doc_id in a task table, in the record of a complete cohort, in a lock file or in config/pins.txt, and every
-document that was made, restored or brought in a short while ago; and a report over roots alone. A pin that cannot
-be read stops everything, and while a document cannot be read, nothing is taken for garbage.
+Only what cohorts ask for can become garbage: nothing asks for an export, and it is kept for ever with all that was
+made from it. A document is kept if a root names it, or anything that was made from it. Roots are everything that has
+the form of a doc_id in a task table, in the record of a complete cohort, in a lock file or in config/pins.txt, and
+every document that was made, restored or brought in a short while ago; and a report over roots alone. A pin that
+cannot be read stops everything, and while a document cannot be read, nothing is taken for garbage.
 
 An answer was paid for. Calls move only if `paid_answers` says so, and only what was paid for nowhere else is
 deleted only then: a document whose answer is in the ledger can be made again for nothing, others cannot.
@@ -27,7 +28,7 @@ from pipeline.lineages import DocumentKey, Lineages, read_lineages
 from pipeline.removals import measure_folder
 from pipeline.settings import Roots
 from pipeline.spending import read_spending
-from pipeline.stages import Mode
+from pipeline.stages import ARCHIVE_STAGES, Mode
 from store.calls import Attempt
 from store.data_root import DataRoot
 from store.errors import StoreError
@@ -79,7 +80,8 @@ def find_garbage(roots: Roots, *, now: datetime, age: timedelta) -> Garbage:
     rooted = {key for key in lineages.metadata if key.doc_id in named or _is_recent(data, lineages, key, newest)}
     kept = lineages.find_ancestors(rooted | lineages.find_reports(rooted))
     # A document that cannot be read cannot say what it was made from: then nothing is known to be unasked for.
-    documents = [] if lineages.unreadable else _order(lineages, lineages.metadata.keys() - kept)
+    unasked = {key for key in lineages.metadata.keys() - kept if key.stage not in ARCHIVE_STAGES}
+    documents = [] if lineages.unreadable else _order(lineages, unasked)
     calls = list(_find_unasked_calls(data, lineages, named, newest, without=set(documents)))
     document_amount = _measure_documents(data, lineages, documents)
     return Garbage(documents, calls, document_amount, _measure_calls(data, calls), lineages.unreadable)

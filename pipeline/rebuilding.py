@@ -45,7 +45,7 @@ from pipeline.recorded_plans import find_other_version, read_plan
 from pipeline.report_document import SUMMARY_FILE, identify_report, report_row
 from pipeline.reports import render_report
 from pipeline.spreadsheets import FORMULA_START
-from pipeline.stages import Mode, Stage
+from pipeline.stages import ARCHIVE_STAGES, Mode, Stage
 from pipeline.task_tables import read_task_table, table_path
 from pipeline.workspace import Workspace
 from store.calls import Attempt, call_id_of
@@ -307,9 +307,10 @@ class Rebuild(NamedTuple):
         }
 
 
-def rebuild_all(data: DataRoot) -> Rebuild:
-    """Rebuild every document of the store and compare it."""
-    return Rebuild("all", rebuild_documents(data, data.documents.walk()), [])
+def rebuild_all(data: DataRoot, archived: Iterable[Finding] = ()) -> Rebuild:
+    """Rebuild every document of the store and compare it. `archived`: what a rebuild of the archive has found."""
+    documents = ((stage, doc_id) for stage, doc_id in data.documents.walk() if stage not in ARCHIVE_STAGES)
+    return Rebuild("all", [*rebuild_documents(data, documents), *archived], [])
 
 
 def rebuild_cohort(workspace: Workspace, cohort: str, *, makes_missing: bool) -> Rebuild:

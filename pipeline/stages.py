@@ -23,6 +23,9 @@ class ArchiveStage(StrEnum):
     TRANSCRIPT = "transcript"
 
 
+ARCHIVE_STAGES = frozenset(map(str, ArchiveStage))
+
+
 class Status(StrEnum):
     """How making a document ended. A document that was never tried has none: it is missing."""
 

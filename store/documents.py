@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from store.durable import NewFile, commit_folder, create_folder, move_folder, stage_file
+from store.durable import NewFile, commit_folder, commit_folders, create_folder, move_folder, stage_file
 from store.errors import (
     DigestCollision,
     DocumentCorrupt,
@@ -254,6 +254,26 @@ class DocumentStore:
         if pointer := pointer_of(document.metadata):
             self.pointers.point(stage, pointer)
         return document
+
+    def commit_all(self, stage: str, drafts: Mapping[str, tuple[Mapping[str, bytes], Mapping[str, Any]]]) -> None:
+        """Write documents durably, {doc_id: (files, metadata)}, with the flushes of one; each as `commit` does.
+
+        For documents without a task_id, which have no pointer. What is acknowledged is all of them or none.
+        """
+        contents: dict[Path, Mapping[str, bytes]] = {}
+        digests: dict[str, str] = {}
+        for doc_id, (files, metadata) in drafts.items():
+            complete = complete_metadata(stage, doc_id, files, metadata)
+            assert pointer_of(complete) is None
+            digests[doc_id] = complete["digest"]
+            content = {name: files[name] for name in sorted(files)}
+            contents[self.folder_of(stage, doc_id)] = {**content, METADATA_FILE: encode_readably(complete)}
+        losers = commit_folders(contents, temporary_folder=self._temporary_folder) if contents else []
+        for doc_id, loser in zip(digests, losers, strict=True):
+            if loser is not None:
+                kept = self._superseded_folder / stage / loser.name
+                move_folder(loser, kept)
+                self.read_deeply(stage, doc_id, digest=digests[doc_id])
 
     @contextmanager
     def hold_stage(self, stage: str) -> Iterator[None]:

@@ -141,12 +141,15 @@ _writers = 0
 
 
 @contextmanager
-def open_flush(folder: Path) -> Iterator[Flush]:
-    """Yield what makes durable the bytes that the block writes to the filesystem of `folder`."""
+def open_flush(folder: Path, *, is_batch: bool = False) -> Iterator[Flush]:
+    """Yield what makes durable the bytes that the block writes to the filesystem of `folder`.
+
+    `is_batch`: the block writes for many at once, so one flush is better also if it is the only writer.
+    """
     global _writers
     with _guard:
         _writers += 1
-        share = _writers >= SHARED_FROM
+        share = is_batch or _writers >= SHARED_FROM
     try:
         yield (share and _find_shared(folder)) or _alone
     finally:

@@ -24,7 +24,7 @@ LAYERS = [
     ["pipeline.archive.transcripts", "pipeline.archive.index", "pipeline.archive.index_tables"],
     ["pipeline.archive.views"],
     ["pipeline.archive.catalogue", "pipeline.archive.merging"],
-    ["pipeline.archive.explaining"],
+    ["pipeline.archive.explaining", "pipeline.archive.remaking"],
     ["pipeline.archive.importing", "pipeline.archive.import_display"],
     ["pipeline.archive.record_tables"],
     ["pipeline.archive.conversation_documents", "pipeline.archive.coverage"],
@@ -32,7 +32,10 @@ LAYERS = [
     ["pipeline.archive.sources"],
     ["pipeline.archive.importers"],
     ["pipeline.archive.conversation_printing"],
+    ["pipeline.archive.front_matter"],
     ["pipeline.archive.reading", "pipeline.archive.times", "pipeline.archive.trees", "pipeline.archive.titles"],
+    ["pipeline.archive.zip_files"],
+    ["pipeline.archive.entries"],
     ["pipeline.archive.conversations", "pipeline.archive.members", "pipeline.archive.binaries"],
     ["pipeline.archive.notes"],
     ["pipeline.building", "pipeline.displays", "pipeline.looking", "pipeline.scheduler_server"],
@@ -89,6 +92,7 @@ LAYERS = [
 ]
 ONLY_IN = {
     "luigi": {
+        "pipeline.archive.tasks",
         "pipeline.building",
         "pipeline.central_scheduler",
         "pipeline.outbox",
@@ -104,7 +108,8 @@ ONLY_IN = {
     "httpx": {"pipeline.batch_interface", "pipeline.litellm_client", "pipeline.wire"},
     "xllamacpp": {"pipeline.embedded"},
     "ijson": {"pipeline.archive.reading"},
-    "orjson": {"pipeline.archive.reading"},
+    "orjson": {"pipeline.archive.conversations", "pipeline.archive.reading"},
+    "yaml": {"pipeline.archive.front_matter"},
     "jsonschema": {"pipeline.response_schemas"},
     "referencing": {"pipeline.response_schemas"},
     "tornado": {"pipeline.scheduler_server"},

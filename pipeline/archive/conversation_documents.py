@@ -133,10 +133,6 @@ def compose(
     return Composed(identity, files, metadata, facts)
 
 
-def commit(documents: DocumentStore, composed: Composed) -> None:
-    documents.commit(ArchiveStage.CONVERSATION, composed.identity.doc_id, composed.files, composed.metadata)
-
-
 def read_conversation(documents: DocumentStore, doc_id: str) -> Conversation:
     """Return the conversation of a document. Raises DocumentMissing, DocumentInvalid, DocumentCorrupt."""
     document = documents.read(ArchiveStage.CONVERSATION, doc_id)

@@ -9,10 +9,11 @@ not know goes into `extra` as it was, so that nothing is dropped.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
+
+import orjson
 
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 
@@ -192,52 +193,60 @@ _NESTED = {
 }
 
 
+_NAMES = {kind: frozenset(known.name for known in fields(kind)) for kind in (Conversation, *_NESTED.values())}
+
+
 def to_json(record: Any) -> dict[str, Any]:
     """Return a record of this module as plain JSON, without the fields that say nothing: None, False, []."""
     plain: dict[str, Any] = {}
     for name in record.__slots__:
         value = getattr(record, name)
-        if _says_nothing(name, value):
+        if value:
+            if name in _NESTED:
+                value = [to_json(item) for item in value] if isinstance(value, list) else to_json(value)
+        elif not _says_something(name, value):
             continue
-        if name in _NESTED:
-            value = [to_json(item) for item in value] if isinstance(value, list) else to_json(value)
         plain[name] = value
     return plain
 
 
-def _says_nothing(name: str, value: Any) -> bool:
+def _says_something(name: str, value: Any) -> bool:
+    """Whether an empty value tells more than its absence."""
     if name in ("is_error", "end_turn"):
-        return value is None  # False: known to have worked, known to go on
+        return value is not None  # False: known to have worked, known to go on
     if name == "input":
-        return value is None
-    return value is None or value is False or value == [] or value == {} or (name == "variant" and value == 0)
+        return value is not None
+    return value is not None and value is not False and value != [] and value != {} and name != "variant"
 
 
 def encode_conversation(conversation: Conversation) -> bytes:
-    """Return conversation.json: sorted keys, UTF-8, a line for each field and each message."""
+    """Return conversation.json: sorted keys, UTF-8, a line for each field and each message.
+
+    Raises ValueError or TypeError for what is no plain JSON, such as a lone surrogate.
+    """
     plain = to_json(conversation)
     lines = []
     for name in sorted(plain):
         if name == "messages":
-            items = ",\n".join("    " + _write(message) for message in plain[name])
-            lines.append(f'  "messages": [\n{items}\n  ]')
+            items = b",\n".join(b"    " + _write(message) for message in plain[name])
+            lines.append(b'  "messages": [\n' + items + b"\n  ]")
         else:
-            lines.append(f"  {_write(name)}: {_write(plain[name])}")
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+            lines.append(b"  " + _write(name) + b": " + _write(plain[name]))
+    return b"{\n" + b",\n".join(lines) + b"\n}\n"
 
 
 def decode_conversation(content: bytes) -> Conversation:
     """Read what `encode_conversation` wrote."""
-    conversation: Conversation = _from_json(Conversation, json.loads(content))
+    conversation: Conversation = _from_json(Conversation, orjson.loads(content))
     return conversation
 
 
-def _write(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+def _write(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _from_json(kind: Any, plain: dict[str, Any]) -> Any:
-    names = {known.name for known in fields(kind)}
+    names = _NAMES[kind]
     values: dict[str, Any] = {}
     for name, value in plain.items():
         if name not in names:

@@ -111,6 +111,10 @@ class SetCoverage:
     files: list[FileCoverage]
     was_made: bool = False  # its files were looked into
 
+    @property
+    def has_recognised(self) -> bool:
+        return any(file.importer is not None for file in self.files)
+
     def as_json(self) -> Json:
         return {
             "set": self.set_id,
@@ -132,9 +136,10 @@ class Coverage:
 
     @property
     def has_skipped(self) -> bool:
-        """Whether anything was lost: a record, a file or a path."""
+        """Whether anything could not be imported: a record, a file, a path, or a set in which nothing is known."""
         totals = total_of([*self.sets, *self.earlier])
-        return bool(totals["skipped"] or totals["refused"] or self.unread)
+        has_unknown = any(not each.has_recognised for each in self.sets)
+        return bool(totals["skipped"] or totals["refused"] or self.unread or has_unknown)
 
     def list_mismatches(self) -> list[str]:
         """Return the files whose sums do not match, in words. There are none unless this program has a mistake."""
@@ -165,7 +170,7 @@ def total_of(sets: Iterable[SetCoverage]) -> Json:
         "files": len(files),
         "bytes": sum(file.size_bytes for file in files),
         "artifacts": sum(file.is_artifact for file in files),
-        "unrecognised": sum(file.importer is None for file in files),
+        "unrecognised": sum(file.importer is None and not file.is_artifact for file in files),
         "refused": sum(not skip.is_info for each in listed for skip in each.refused),
         **totals,
     }
@@ -202,6 +207,10 @@ def _format_set(each: Json, title: str) -> Iterator[str]:
         f"  {totals['seen']:,} records seen = {totals['imported']:,} imported + {totals['unchanged']:,} unchanged "
         f"+ {totals['skipped']:,} skipped"
     )
+    artifacts = [file["name"] for file in each["files"] if file["artifact"]]
+    if artifacts:
+        names = ", ".join(artifacts[:SHOWN_PLACES]) + (" …" if len(artifacts) > SHOWN_PLACES else "")
+        yield f"  kept, without conversations: {_count(len(artifacts), 'file')}: {names}"
     for file in each["files"]:
         yield from _format_file(file)
     lost, noted = _split_skips(each["refused"])
@@ -210,12 +219,10 @@ def _format_set(each: Json, title: str) -> Iterator[str]:
 
 
 def _format_file(file: Json) -> Iterator[str]:
-    if file["importer"] is None:
+    if file["importer"] is None and not file["artifact"]:
         keys = f"; keys: {', '.join(file['keys'])}" if file["keys"] else ""
-        yield f"  {file['name']}: {file['reason'] or NOT_RECOGNISED}, kept{keys}"
-    elif file["artifact"]:
-        yield f"  {file['name']}: kept, no conversations of its own ({file['importer']}: {file['reason']})"
-    else:
+        yield f"  {file['name']}: {file['reason']}, kept{keys}"
+    elif not file["artifact"]:
         yield (
             f"  {file['name']}: {file['importer']} {file['version']}: {file['imported']:,} imported, "
             f"{file['unchanged']:,} unchanged, {file['skipped']:,} skipped"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
@@ -84,14 +84,26 @@ def keep_file(
         start = _take(pieces, READ_AT_ONCE_BYTES)
         if len(start) < READ_AT_ONCE_BYTES:
             return _keep(documents, start, hash_bytes(start), len(start), now)
-        hasher, size_bytes = new_hasher(), 0
-        for piece in chain([start], pieces):
-            hasher.update(piece)
-            size_bytes += len(piece)
-    if kept := _find_kept(documents, hasher.hexdigest(), size_bytes):
-        return kept
+        measured = _measure(chain([start], pieces))
+    if documents.is_present(ArchiveStage.EXPORT, measured.export):
+        return measured
     with open_file() as file, documents.stage_file(_list_pieces(file)) as staged:
         return _keep(documents, staged, staged.blake3, staged.size_bytes, now)  # it may have changed since
+
+
+def measure_file(open_file: Open) -> KeptFile:
+    """Return where a file's bytes are or would be."""
+    with open_file() as file:
+        return _measure(_list_pieces(file))
+
+
+def _measure(pieces: Iterable[bytes]) -> KeptFile:
+    hasher, size_bytes = new_hasher(), 0
+    for piece in pieces:
+        hasher.update(piece)
+        size_bytes += len(piece)
+    blake3 = hasher.hexdigest()
+    return KeptFile(identify_file(blake3, size_bytes).doc_id, blake3, size_bytes, is_new=False)
 
 
 def _list_pieces(file: BinaryIO, on_read: Callable[[int], None] = lambda count: None) -> Iterator[bytes]:
@@ -108,30 +120,39 @@ def _take(pieces: Iterator[bytes], size_bytes: int) -> bytes:
     return bytes(taken)
 
 
-def identify_file(blake3: str, size_bytes: int) -> tuple[str, str, Json]:
-    """Return doc_id, digest and inputs of the export of a file."""
-    inputs = {"blake3": blake3, "size_bytes": size_bytes}
+class ExportIdentity(NamedTuple):
+    """What an export is made from, and its name."""
+
+    inputs: Json
+    digest: str
+    doc_id: str
+
+
+def _identify(inputs: Json) -> ExportIdentity:
     digest = digest_of(ArchiveStage.EXPORT, inputs)
-    return id_from_digest(digest), digest, inputs
+    return ExportIdentity(inputs, digest, id_from_digest(digest))
 
 
-def _find_kept(documents: DocumentStore, blake3: str, size_bytes: int) -> KeptFile | None:
-    doc_id, _, _ = identify_file(blake3, size_bytes)
-    if documents.is_present(ArchiveStage.EXPORT, doc_id):
-        return KeptFile(doc_id, blake3, size_bytes, is_new=False)
-    return None
+def identify_file(blake3: str, size_bytes: int) -> ExportIdentity:
+    """Return the identity of the export of a file."""
+    return _identify({"blake3": blake3, "size_bytes": size_bytes})
 
 
 def _keep(
     documents: DocumentStore, content: bytes | StagedFile, blake3: str, size_bytes: int, now: datetime | None
 ) -> KeptFile:
-    if kept := _find_kept(documents, blake3, size_bytes):
-        return kept
-    doc_id, digest, inputs = identify_file(blake3, size_bytes)
-    created_at = (now or datetime.now(UTC)).strftime(TIME_FORM)
-    metadata = {"created_at": created_at, "digest": digest, "inputs": inputs, "parents": [], "status": str(Status.OK)}
-    documents.commit(ArchiveStage.EXPORT, doc_id, {CONTENT_FILE: content}, metadata)
-    return KeptFile(doc_id, blake3, size_bytes, is_new=True)
+    identity = identify_file(blake3, size_bytes)
+    if documents.is_present(ArchiveStage.EXPORT, identity.doc_id):
+        return KeptFile(identity.doc_id, blake3, size_bytes, is_new=False)
+    metadata = {
+        "created_at": (now or datetime.now(UTC)).strftime(TIME_FORM),
+        "digest": identity.digest,
+        "inputs": identity.inputs,
+        "parents": [],
+        "status": str(Status.OK),
+    }
+    documents.commit(ArchiveStage.EXPORT, identity.doc_id, {CONTENT_FILE: content}, metadata)
+    return KeptFile(identity.doc_id, blake3, size_bytes, is_new=True)
 
 
 class ExportReader:
@@ -189,29 +210,37 @@ def keep_set(
 
     The same files under the same names in the same order are one set, whatever holds them.
     """
-    listed = {"members": [_describe_member(member) for member in members], "skips": [skip._asdict() for skip in skips]}
-    inputs = {"kind": SET_KIND, "members": hash_bytes(encode_canonically(listed))}
-    digest = digest_of(ArchiveStage.EXPORT, inputs)
-    doc_id = id_from_digest(digest)
+    listed = _describe_set(members, skips)
+    identity = _identify_set(listed)
     with documents.hold_stage(ArchiveStage.EXPORT):
-        if documents.is_present(ArchiveStage.EXPORT, doc_id):
-            return read_set(documents, doc_id), False
+        if documents.is_present(ArchiveStage.EXPORT, identity.doc_id):
+            return read_set(documents, identity.doc_id), False
         created_at = _choose_time(documents, now or datetime.now(UTC))
-        record = {"container": container, **listed}
         metadata = {
             "created_at": created_at,
-            "digest": digest,
-            "inputs": inputs,
+            "digest": identity.digest,
+            "inputs": identity.inputs,
             "kind": SET_KIND,
             "parents": _list_parents(members),
             "status": str(Status.OK),
         }
-        documents.commit(ArchiveStage.EXPORT, doc_id, {MEMBERS_FILE: _encode(record)}, metadata)
-    return ExportSet(doc_id, created_at, container, tuple(members), tuple(skips)), True
+        files = {MEMBERS_FILE: _encode({"container": container, **listed})}
+        documents.commit(ArchiveStage.EXPORT, identity.doc_id, files, metadata)
+    return ExportSet(identity.doc_id, created_at, container, tuple(members), tuple(skips)), True
 
 
-def _describe_member(member: SetMember) -> Json:
-    return {name: value for name, value in member._asdict().items() if value is not None}
+def identify_set(members: Sequence[SetMember], skips: Sequence[Skip]) -> str:
+    """Return the doc_id of the set of some files."""
+    return _identify_set(_describe_set(members, skips)).doc_id
+
+
+def _identify_set(listed: Json) -> ExportIdentity:
+    return _identify({"kind": SET_KIND, "members": hash_bytes(encode_canonically(listed))})
+
+
+def _describe_set(members: Sequence[SetMember], skips: Sequence[Skip]) -> Json:
+    described = [{name: value for name, value in member._asdict().items() if value is not None} for member in members]
+    return {"members": described, "skips": [skip._asdict() for skip in skips]}
 
 
 def _list_parents(members: Sequence[SetMember]) -> list[Json]:

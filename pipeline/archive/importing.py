@@ -12,23 +12,33 @@ document is always made from the first set that has its record, whatever was int
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from pipeline.archive.conversation_documents import (
     CONVERSATION_VERSION,
     Composed,
     RecordIdentity,
-    commit,
     compose,
     identify_record,
     read_facts,
 )
-from pipeline.archive.coverage import Coverage, FileCoverage, SetCoverage
-from pipeline.archive.exports import ExportReader, ExportSet, SetMember, keep_file, keep_set, list_sets
+from pipeline.archive.coverage import NOT_RECOGNISED, Coverage, FileCoverage, SetCoverage
+from pipeline.archive.exports import (
+    ExportReader,
+    ExportSet,
+    KeptFile,
+    Open,
+    SetMember,
+    identify_set,
+    keep_file,
+    keep_set,
+    list_sets,
+    measure_file,
+)
 from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Peek, Recognition, Record, Skip
 from pipeline.archive.reading import peek
@@ -42,10 +52,10 @@ from store.errors import StoreError, WriteFailed
 from store.machine_locks import hold_machine_lock
 
 WHOLE_CONTAINERS = ("zip", "folder")  # a file alone may be a part of an export
+WITHOUT_RECORDS = ("binary", "empty")  # kinds of files that are no text: attachments, mostly
 LOCK_FILE = "import.lock"
-WRITERS = 8  # threads; from three on they share flushes
-WAITING_DOCUMENTS = 64  # for a writer
-WAITING_BYTES = 32 << 20
+BATCH_DOCUMENTS = 128  # that share their flushes
+BATCH_BYTES = 16 << 20
 SHOWN_KEYS = 12  # of a file that nobody recognises
 SHOWN_KEY_CHARACTERS = 40
 
@@ -110,36 +120,48 @@ def import_again(
 # Bytes first
 
 
-def keep_path(data: DataRoot, path: str, *, reader: ExportReader, watcher: Watcher) -> KeptSet:
+def keep_path(
+    data: DataRoot, path: str, *, reader: ExportReader | None = None, watcher: Watcher | None = None
+) -> KeptSet:
     """Put the files of a path into the store, and the set that names them.
 
     Raises PipelineError or OSError if the path cannot be opened, StoreError if the disk refuses.
     """
+    watcher = watcher or Unwatched()
     with open_source(path, temporary_folder=data.temporary_folder) as source:
         watcher.begin("keeping", source.size_bytes)
-        members, refused = _keep_entries(data, source, reader, watcher)
-        export_set, is_new = keep_set(data.documents, source.container, members, [*source.skips, *refused])
+        keep = partial(keep_file, data.documents, on_read=watcher.read)
+        kept, refused = _list_files(source, keep)
+        skips = [*source.skips, *refused]
+        export_set, is_new = keep_set(data.documents, source.container, [member for member, _ in kept], skips)
+    for member, is_new_file in kept:
+        if is_new_file and reader is not None:
+            reader.trust(member.export)
     return KeptSet(export_set, path, is_new)
 
 
-def _keep_entries(
-    data: DataRoot, source: Source, reader: ExportReader, watcher: Watcher
-) -> tuple[list[SetMember], list[Skip]]:
-    """Return the files of a source that are in the store now, and those that could not be read."""
-    members: list[SetMember] = []
+def identify_path(data: DataRoot, path: str) -> str:
+    """Return the doc_id of the set that a path would be. Writes nothing, and reads every byte."""
+    with open_source(path, temporary_folder=data.temporary_folder) as source:
+        files, refused = _list_files(source, measure_file)
+        return identify_set([member for member, _ in files], [*source.skips, *refused])
+
+
+def _list_files(source: Source, keep: Callable[[Open], KeptFile]) -> tuple[list[tuple[SetMember, bool]], list[Skip]]:
+    """Return the files of a source, whether each is new in the store, and those that could not be read."""
+    files: list[tuple[SetMember, bool]] = []
     refused: list[Skip] = []
     for entry in source.entries:
         try:
-            kept = keep_file(data.documents, entry.open, on_read=watcher.read)
+            kept = keep(entry.open)
         except WriteFailed:
             raise
         except Exception as error:  # whatever is wrong with a file must not stop its siblings
             refused.append(describe_failure(error, "unreadable_file", entry.name))
             continue
-        if kept.is_new:
-            reader.trust(kept.export)
-        members.append(SetMember(entry.name, kept.size_bytes, kept.blake3, kept.export, entry.raw_name))
-    return members, refused
+        member = SetMember(entry.name, kept.size_bytes, kept.blake3, kept.export, entry.raw_name)
+        files.append((member, kept.is_new))
+    return files, refused
 
 
 def describe_failure(error: Exception, reason: str, place: str) -> Skip:
@@ -185,6 +207,25 @@ def make_conversations(
     return Coverage([found[set_id] for set_id in asked_by_id], earlier)
 
 
+def is_made(data: DataRoot, set_id: str | None, importers: Sequence[Importer] = IMPORTERS) -> bool:
+    """Whether nothing is missing of the conversations of a set, or of all sets."""
+    present = set(data.documents.list_ids(ArchiveStage.CONVERSATION))
+    set_ids = [set_id] if set_id else [each.doc_id for each in list_sets(data.documents)]
+    versions = list_versions(importers)
+    tables = (read_table(data.tasks_folder, each) for each in set_ids)
+    return all(table is not None and _is_complete(table, versions, present) for table in tables)
+
+
+def list_versions(importers: Sequence[Importer]) -> dict[str, int]:
+    """Return the versions of all that decides which documents a set gives."""
+    versions = {importer.name: importer.version for importer in importers}
+    return {**versions, str(ArchiveStage.CONVERSATION): CONVERSATION_VERSION}
+
+
+def _is_complete(table: RecordTable, versions: Mapping[str, int], present: Set[str]) -> bool:
+    return table.importers == versions and all(row.doc_id in present for row in table.rows)
+
+
 class SetMaking:
     """Makes the conversations of one set that are missing. `present`: the documents that are there; it is added to."""
 
@@ -200,8 +241,7 @@ class SetMaking:
     ) -> None:
         self._data, self._set, self._present = data, export_set, present
         self._reader, self._watcher = reader, watcher
-        self._versions = {importer.name: importer.version for importer in importers}
-        self._versions[ArchiveStage.CONVERSATION] = CONVERSATION_VERSION
+        self._versions = list_versions(importers)
         self._importers = importers
         self._blake3s = {member.export: member.blake3 for member in export_set.members}
         self._rows: list[RecordRow] = []
@@ -211,7 +251,7 @@ class SetMaking:
     def make(self) -> list[FileCoverage]:
         """Return what became of each file."""
         table = read_table(self._data.tasks_folder, self._set.doc_id)
-        if table is not None and self._is_complete(table):
+        if table is not None and _is_complete(table, self._versions, self._present):
             return [_as_unchanged(file) for file in table.files]
         self.was_made = True
         members = self._reader.list_members(self._set)
@@ -226,15 +266,12 @@ class SetMaking:
         has_lost = any(not skip.is_info for skip in self._set.skips) or any(file.skipped for file in files)
         return self._set.container in WHOLE_CONTAINERS and not has_lost
 
-    def _is_complete(self, table: RecordTable) -> bool:
-        return table.importers == self._versions and all(row.doc_id in self._present for row in table.rows)
-
     def _make_files(self, members: Sequence[Member], table: RecordTable | None) -> list[FileCoverage]:
         rows_before: dict[int, list[RecordRow]] = {}
         for row in table.rows if table else ():
             rows_before.setdefault(row.file, []).append(row)
         files = []
-        with DocumentWriters(self._data.documents, self._watcher) as self._writers:
+        with DocumentWriter(self._data.documents, self._watcher) as self._writer:
             for number, member in enumerate(members):
                 importer, file = self._recognise(member)
                 if table and self._is_file_complete(table.files[number], file, rows_before.get(number, [])):
@@ -254,12 +291,14 @@ class SetMaking:
         file = FileCoverage(member.name, member.export, member.size_bytes)
         try:
             seen = peek(member)
-            found = _ask_importers(seen, self._importers)
+            found = ask_importers(seen, self._importers)
         except Exception as error:  # whatever is wrong with a file must not stop its siblings
             self._note_failure(file, error, "unreadable_file", member.name)
             return None, file
         if found is None:
-            file.reason, file.keys = f"not recognised ({seen.kind})", list_keys(seen)
+            file.is_artifact = seen.kind in WITHOUT_RECORDS
+            file.reason = seen.kind if file.is_artifact else NOT_RECOGNISED
+            file.keys = list_keys(seen)
             return None, file
         importer, recognition = found
         file.importer, file.version = importer.name, importer.version
@@ -290,13 +329,14 @@ class SetMaking:
         try:
             identity = identify_record(importer, record)
             if identity.doc_id in self._present:
-                self._writers.finish(identity.doc_id)  # it may be of this import
+                if self._writer.is_writing(identity.doc_id):
+                    self._writer.finish()
                 facts = read_facts(self._data.documents, identity.doc_id)
                 file.unchanged += 1
             else:
                 composed = self._compose(identity, importer, member, record)
                 facts = composed.facts
-                self._writers.write(composed, file)
+                self._writer.write(composed, file)
                 self._present.add(identity.doc_id)
         except WriteFailed:
             raise
@@ -312,7 +352,7 @@ class SetMaking:
         return compose(importer, identity, record, parsed, member=member, blake3s=self._blake3s, created_at=created_at)
 
 
-def _ask_importers(seen: Peek, importers: Sequence[Importer]) -> tuple[Importer, Recognition] | None:
+def ask_importers(seen: Peek, importers: Sequence[Importer]) -> tuple[Importer, Recognition] | None:
     """Return the first importer that takes a file for its provider's, and why."""
     for importer in importers:
         if recognition := importer.recognise(seen):
@@ -331,38 +371,55 @@ def _as_unchanged(file: FileCoverage) -> FileCoverage:
     return replace(file, imported=0, unchanged=file.imported + file.unchanged)
 
 
-class DocumentWriters:
-    """Threads that commit conversation documents, so that they share flushes; it waits for them at the end."""
+class DocumentWriter:
+    """Commits conversation documents in batches, in a thread beside the parsing; it waits for them at the end.
+
+    A batch has the flushes of one document. One thread is enough: it mostly waits for the disk.
+    """
 
     def __init__(self, documents: DocumentStore, watcher: Watcher) -> None:
         self._documents, self._watcher = documents, watcher
-        self._threads = ThreadPoolExecutor(WRITERS, thread_name_prefix="daybook-import")
-        self._waiting: deque[tuple[Future[None], Composed, FileCoverage]] = deque()
-        self._waiting_bytes = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="daybook-import")
+        self._batch: dict[str, tuple[Composed, FileCoverage]] = {}  # not under way yet
+        self._size_bytes = 0
+        self._under_way: list[tuple[Future[None], dict[str, tuple[Composed, FileCoverage]]]] = []
 
-    def __enter__(self) -> DocumentWriters:
+    def __enter__(self) -> DocumentWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._threads:
-            while self._waiting and kind is None:
-                self._finish_first()
+        with self._thread:
+            if kind is None or not issubclass(kind, StoreError):
+                self.finish()
 
     def write(self, composed: Composed, file: FileCoverage) -> None:
-        """Have a document committed, and count it when it is. Waits while too many wait. Raises StoreError."""
-        self._waiting.append((self._threads.submit(commit, self._documents, composed), composed, file))
-        self._waiting_bytes += composed.size_bytes
-        while len(self._waiting) > WAITING_DOCUMENTS or self._waiting_bytes > WAITING_BYTES:
-            self._finish_first()
+        """Have a document committed with its batch, and counted when it is. Raises StoreError."""
+        self._batch[composed.identity.doc_id] = composed, file
+        self._size_bytes += composed.size_bytes
+        if len(self._batch) >= BATCH_DOCUMENTS or self._size_bytes >= BATCH_BYTES:
+            self._begin()
 
-    def finish(self, doc_id: str) -> None:
-        """Wait until a document is committed, if it is under way."""
-        while any(composed.identity.doc_id == doc_id for _, composed, _ in self._waiting):
-            self._finish_first()
+    def is_writing(self, doc_id: str) -> bool:
+        return doc_id in self._batch or any(doc_id in batch for _, batch in self._under_way)
 
-    def _finish_first(self) -> None:
-        future, composed, file = self._waiting.popleft()
-        self._waiting_bytes -= composed.size_bytes
-        future.result()
-        file.imported += 1
-        self._watcher.make(1)
+    def finish(self) -> None:
+        """Wait until all is committed. Raises StoreError."""
+        self._begin()
+        self._wait()
+
+    def _begin(self) -> None:
+        """Hand the batch to the thread, when that has ended the one before: so no more than two are in memory."""
+        self._wait()
+        if self._batch:
+            drafts = {doc_id: (composed.files, composed.metadata) for doc_id, (composed, _) in self._batch.items()}
+            future = self._thread.submit(self._documents.commit_all, ArchiveStage.CONVERSATION, drafts)
+            self._under_way.append((future, self._batch))
+            self._batch, self._size_bytes = {}, 0
+
+    def _wait(self) -> None:
+        while self._under_way:
+            future, batch = self._under_way.pop()
+            future.result()
+            for _, file in batch.values():
+                file.imported += 1
+            self._watcher.make(len(batch))

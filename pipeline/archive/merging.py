@@ -25,6 +25,7 @@ from store.identity import hash_bytes
 
 DERIVED_TITLES = (None, "first_prompt", "file_name")  # give way to the title that the provider has
 STATUS_RANK: dict[str, int] = {AttachmentStatus.PRESENT: 2, AttachmentStatus.CONFLICT: 1}
+MERGING_VERSION = 1  # raise it when the same observations give another view
 FILLED_FIELDS = ("account", "created", "updated", "model", "project_id", "project_name", "gizmo_id", "cwd", "usage")
 
 
@@ -161,7 +162,7 @@ def _add(merged: Conversation, older: Conversation, doc_id: str) -> list[str]:
     merged.attachments += _list_missing(merged.attachments, older.attachments)
     merged.lineage += [link for link in older.lineage if link not in merged.lineage]
     present = {message.key: index for index, message in enumerate(merged.messages)}
-    conflicts = []
+    conflicts = _compare_keys(merged, older, doc_id)
     for message in older.messages:
         index = present.get(message.key)
         if index is None:
@@ -170,6 +171,16 @@ def _add(merged: Conversation, older: Conversation, doc_id: str) -> list[str]:
         elif conflict := _merge_message(merged.messages, index, message):
             conflicts.append(f"message {message.key}: {conflict} (version {doc_id})")
     return conflicts
+
+
+def _compare_keys(merged: Conversation, older: Conversation, doc_id: str) -> list[str]:
+    """Return a conflict if each has messages that the other lacks; what is gone from older ones is no conflict."""
+    newer_keys = {message.key for message in merged.messages if not message.is_gone}
+    older_keys = {message.key for message in older.messages}
+    lost = [message.key for message in older.messages if message.key not in newer_keys]
+    if not lost or not newer_keys - older_keys:
+        return []
+    return [f"message {lost[0]}: {len(lost)} are only in version {doc_id}, and the newest has others that it lacks"]
 
 
 def _is_beginning(older: Conversation, newer: Conversation) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 FIRST_YEAR, LAST_YEAR = 2000, 2100  # what is outside is damage: no chat with a model is older
 MILLISECONDS_FROM = 1e11  # as seconds, this is the year 5138
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)  # all moments here are in UTC; a zone at each costs as much as the rest of the work
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _ISO = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
@@ -29,7 +29,7 @@ def read_time(value: Any) -> str | None:
     """
     if isinstance(value, str):
         moment = _read_text(value.strip())
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
         moment = _read_number(value)
     else:
         moment = None
@@ -50,7 +50,7 @@ def _read_text(text: str) -> datetime | None:
     year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
     microsecond = int((found[7] or "0").ljust(6, "0")[:6])
     try:
-        moment = datetime(year, month, day, hour, minute, second, microsecond, tzinfo=UTC)
+        moment = datetime(year, month, day, hour, minute, second, microsecond)
         return moment - _read_offset(found[8] or "Z")
     except (ValueError, OverflowError):  # the 30th of February, or the year 0
         return None
@@ -75,4 +75,4 @@ def _read_number(number: float) -> datetime | None:
 
 
 def _write(moment: datetime) -> str:
-    return moment.replace(tzinfo=None).isoformat() + "Z"
+    return moment.isoformat() + "Z"

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from pipeline.archive.catalogue import Catalogue, Group, read_catalogue
 from pipeline.archive.conversation_documents import read_conversation
 from pipeline.archive.conversations import Conversation, Message, Usage
-from pipeline.archive.merging import Merged, Observation, hash_message, merge
+from pipeline.archive.merging import MERGING_VERSION, Merged, Observation, hash_message, merge
 from pipeline.errors import InputInvalid, UnknownName
 from pipeline.workspace import Workspace
 from store.data_root import DataRoot
@@ -43,6 +43,7 @@ class Outline(NamedTuple):
     versions: tuple[str, ...]  # doc_ids of its observations, sorted
     is_gone: bool = False
     origins: tuple[str, ...] = ()  # doc_ids of older conversations from which it may have copied messages
+    version: int = MERGING_VERSION
 
 
 def outline_views(workspace: Workspace) -> dict[str, Outline]:

@@ -78,6 +78,14 @@ MUTANTS = [
         "        flush.finish([])\n        try:",
         STORE,
     ),
+    Mutant(
+        "fsync of a batch's folders dropped",
+        DURABLE,
+        "flush.finish([folder for folders in",
+        "([folder for folders in",
+        STORE,
+    ),
+    Mutant("fsync of what holds a batch dropped", DURABLE, "        flush.finish(parents)\n", "", STORE),
     Mutant("fsync of sub-folders dropped", DURABLE, "return folders[::-1]", "return folders[:1]", STORE),
     Mutant(
         "fsync of the folder that holds a document dropped",
@@ -132,8 +140,10 @@ MUTANTS = [
     Mutant(
         "metadata first",
         DOCUMENTS,
-        "content = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: encode_readably(complete)}",
-        "content = {METADATA_FILE: encode_readably(complete), **{name: files[name] for name in sorted(files)}}",
+        "content = {name: _content_of(files[name]) for name in sorted(files)}\n"
+        "        content[METADATA_FILE] = encode_readably(complete)",
+        "content = {METADATA_FILE: encode_readably(complete)}\n"
+        "        content |= {name: _content_of(files[name]) for name in sorted(files)}",
         STORE,
     ),
     Mutant(
@@ -193,8 +203,8 @@ MUTANTS = [
     Mutant(
         "loser discarded",
         DOCUMENTS,
-        "            move_folder(loser, self._superseded_folder / stage / loser.name)",
-        "            import shutil; shutil.rmtree(loser)",
+        "        if loser is not None:\n            move_folder(loser, self._superseded_folder / stage / loser.name)",
+        "        if loser is not None:\n            import shutil; shutil.rmtree(loser)",
         STORE,
     ),
     Mutant(
@@ -207,7 +217,14 @@ MUTANTS = [
     Mutant("file written over", DURABLE, "os.O_CREAT | os.O_EXCL", "os.O_CREAT | os.O_TRUNC", STORE),
     # Looking
     Mutant("quick check skips sizes", DOCUMENTS, "        _check_sizes(document)\n", "", STORE),
-    Mutant("deep check skips hashes", DOCUMENTS, 'if hash_bytes(content) != record["blake3"]:', "if False:", STORE),
+    Mutant("reading skips hashes", DOCUMENTS, 'if hash_bytes(content) != record["blake3"]:', "if False:", STORE),
+    Mutant(
+        "deep check skips hashes",
+        DOCUMENTS,
+        "        if found != expected:\n            raise",
+        "        if False:\n            raise",
+        STORE,
+    ),
     Mutant(
         "damaged document counts as missing",
         DOCUMENTS,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from store import flushing
+from store import durable, flushing
 from store.data_root import DataRoot
 from store.durable import NewFile, commit_folder, create_folder, place_file, rename_without_replacing
 from store.errors import WriteFailed
@@ -35,6 +35,17 @@ def commit_document(data: DataRoot, acknowledge: Acknowledge = lambda: None) -> 
     acknowledge()
 
 
+def commit_staged_file(data: DataRoot, acknowledge: Acknowledge = lambda: None) -> None:
+    with data.documents.stage_file([b"a" * 5000, b"b"]) as staged:
+        data.documents.commit("draft", DOC_ID, {**FILES, "raw.txt": staged}, METADATA)
+    acknowledge()
+
+
+def commit_many(data: DataRoot, acknowledge: Acknowledge = lambda: None) -> None:
+    data.documents.commit_all("draft", {f"{number:016d}": (FILES, METADATA) for number in range(3)})
+    acknowledge()
+
+
 def make_attempt(data: DataRoot, acknowledge: Acknowledge = lambda: None) -> None:
     attempt = data.calls.begin(CALL_ID, {"messages": []})
     acknowledge()
@@ -51,16 +62,17 @@ def keep_text(data: DataRoot, acknowledge: Acknowledge = lambda: None) -> None:
     acknowledge()
 
 
-WRITERS = [commit_document, make_attempt, keep_text]
+WRITERS = [commit_document, commit_staged_file, commit_many, make_attempt, keep_text]
 
 
 @pytest.fixture(params=["alone", "shared"])
 def flush_kind(request, monkeypatch) -> str:
     """Whether each file is synced by itself, or all that is written by one syncfs."""
-    if request.param == "shared":
-        monkeypatch.setattr(flushing, "SHARED_FROM", 1)
-        monkeypatch.setattr(flushing, "can_share", lambda device: True)
-        monkeypatch.setattr(flushing, "_shared_by_device", {})
+    is_shared = request.param == "shared"
+    monkeypatch.setattr(flushing, "SHARED_FROM", 1 if is_shared else 1_000_000)
+    monkeypatch.setattr(durable, "BATCH_FROM", 2)
+    monkeypatch.setattr(flushing, "can_share", lambda device: is_shared)
+    monkeypatch.setattr(flushing, "_shared_by_device", {})
     return request.param
 
 

@@ -91,3 +91,38 @@ def test_a_flipped_bit_anywhere_in_a_big_file_is_found(data, place):
 
     with pytest.raises(DocumentCorrupt, match=r"content\.bin"):
         data.documents.read_deeply("export", DOC_ID)
+
+
+# Many documents with the flushes of one
+
+
+def commit_many(data: DataRoot, text: bytes, doc_ids: list[str]) -> None:
+    data.documents.commit_all("conversation", {doc_id: ({"a.txt": text}, METADATA) for doc_id in doc_ids})
+
+
+def test_documents_that_are_committed_together_are_documents_as_any_other(data):
+    doc_ids = [f"{number:016d}" for number in range(5)]
+    commit_many(data, b"x", doc_ids)
+
+    together = data.documents.read_deeply("conversation", doc_ids[3])
+    alone = data.documents.commit("conversation", "9" * 16, {"a.txt": b"x"}, METADATA)
+    assert data.documents.list_ids("conversation") == sorted([*doc_ids, "9" * 16])
+    assert {**together.metadata, "doc_id": "", "self_blake3": ""} == {**alone.metadata, "doc_id": "", "self_blake3": ""}
+    assert list(data.temporary_folder.iterdir()) == []
+
+
+def test_of_two_batches_the_faster_documents_stay_and_the_slower_are_kept_beside(data):
+    first, shared = f"{1:016d}", f"{2:016d}"
+    commit_many(data, b"faster", [shared])
+    commit_many(data, b"slower", [first, shared])
+
+    assert data.documents.read_deeply("conversation", shared).read_bytes("a.txt") == b"faster"
+    assert data.documents.read_deeply("conversation", first).read_bytes("a.txt") == b"slower"
+    (kept,) = (data.path / "quarantine" / "superseded" / "conversation").iterdir()
+    assert (kept / "a.txt").read_bytes() == b"slower"
+
+
+def test_no_documents_are_no_work(data):
+    commit_many(data, b"x", [])
+
+    assert list(data.path.iterdir()) == []

@@ -8,8 +8,8 @@ from pipeline.archive.importers.ai_studio import AiStudioImporter
 from pipeline.archive.importers.browser_captures import BrowserCaptureImporter
 from pipeline.archive.importers.chatgpt import ChatGptImporter
 from pipeline.archive.importers.chatgpt_tasks import ChatGptTasksImporter
-from pipeline.archive.importers.claude import CLAUDE
-from pipeline.archive.importers.claude_code import CLAUDE_CODE
+from pipeline.archive.importers.claude import ClaudeImporter
+from pipeline.archive.importers.claude_code import ClaudeCodeImporter
 from pipeline.archive.importers.codex import CodexImporter
 from pipeline.archive.importers.gemini_cli import GeminiCliImporter
 from pipeline.archive.importers.gemini_takeout import GeminiTakeoutImporter
@@ -20,10 +20,10 @@ from pipeline.archive.importers.markdown_folder import MarkdownImporter
 NATIVES: Sequence[Importer] = (
     ChatGptImporter(),
     ChatGptTasksImporter(),
-    CLAUDE,
+    ClaudeImporter(),
     CodexImporter(),
     GeminiCliImporter(),
-    CLAUDE_CODE,
+    ClaudeCodeImporter(),
     AiStudioImporter(),
     GeminiTakeoutImporter(),
 )

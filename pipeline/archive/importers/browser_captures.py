@@ -37,11 +37,8 @@ class BrowserCaptureImporter:
 
     def __init__(self, natives: Sequence[Importer]) -> None:
         self.natives = tuple(natives)
-
-    @property
-    def version(self) -> int:
-        """Return a number that goes up with that of any importer whose work is in a capture's conversations."""
-        return 1 + sum(native.version for native in self.natives)
+        # It goes up with that of any importer whose work is in a capture's conversations.
+        self.version = 1 + sum(native.version for native in self.natives)
 
     def recognise(self, peek: Peek) -> Recognition | None:
         values = [value for value in peek.items if isinstance(value, dict)]
@@ -159,7 +156,7 @@ def _fill_attachments(conversation: Conversation, files: list[dict[str, Any]], e
 
 
 def _is_same_file(attachment: Attachment, file: dict[str, Any]) -> bool:
-    ids = {file.get(name) for name in ("id", "attachment_id", "provider_attachment_id", "file_id")}
+    ids = {text_of(file.get(name)) for name in ("id", "attachment_id", "provider_attachment_id", "file_id")}
     names = {_base(name) for key in LINK_NAMES if (name := text_of(file.get(key)))}
     own = {_base(name) for name in (attachment.name, attachment.id, attachment.url) if name}
     return (attachment.id is not None and attachment.id in ids) or bool(names & own)

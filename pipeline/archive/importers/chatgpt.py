@@ -9,7 +9,6 @@ and says nothing, so messages stand in the order of the tree. Formats: `mapping`
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -213,7 +212,7 @@ def _gather_context(value: dict[str, Any], key: str | None, files: ExportFiles) 
 
 
 def _list_messages(value: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for key, node in object_of(value.get("mapping")).items():
+    for key, node in sorted(object_of(value.get("mapping")).items()):
         message = node.get("message") if isinstance(node, dict) else None
         if isinstance(message, dict):
             yield key, message
@@ -226,10 +225,9 @@ def _may_ask(message: dict[str, Any]) -> bool:
         return True
     if not isinstance(content, dict) or content_type_of(message) not in PLAIN_TYPES:
         return content is not None
-    parts = content.get("parts") or (content.get("text"),)
-    if isinstance(parts, str):
-        return "sandbox:" in parts
-    return any("sandbox:" in part if isinstance(part, str) else part is not None for part in list_of(list(parts)))
+    parts = content.get("parts")
+    pieces = parts if isinstance(parts, list) and parts else (parts, content.get("text"), content.get("content"))
+    return any("sandbox:" in piece if isinstance(piece, str) else piece is not None for piece in pieces)
 
 
 def _list_asked(node: str, message: dict[str, Any], conversation: str) -> list[Asked]:
@@ -297,6 +295,8 @@ def _read_gizmos(conversation: Conversation, value: dict[str, Any]) -> None:
 def _read_time(value: dict[str, Any], name: str, extra: dict[str, Any], conversation: Conversation) -> str | None:
     """Return a time; one that cannot be read is counted, and kept as it is."""
     found = value.get(name)
+    if found is None:
+        return None
     time = read_time(found)
     if time is None and is_damaged_time(found):
         _warn(conversation, "damaged_time")
@@ -339,56 +339,57 @@ def _read_tree(mapping: dict[str, Any], conversation: Conversation) -> _Tree:
 
 def _read_parents(nodes: dict[str, dict[str, Any]], key_by_id: Mapping[str, str]) -> dict[str, str | None]:
     """Return each node's parent: what it says itself, or else the node that lists it as a child."""
-    lister_by_child: dict[str, str] = {}
-    for key in sorted(nodes):
-        for child in list_of(nodes[key].get("children")):
-            if isinstance(child, str):
-                lister_by_child.setdefault(child, key)
-    parents: dict[str, str | None] = {}
-    for key, node in nodes.items():
-        parent = text_of(node.get("parent"))
-        if parent is None:
-            parent = lister_by_child.get(key) or lister_by_child.get(str(node.get("id")))
-            parent = None if parent == key else parent
-        if parent is not None and parent not in nodes:
-            parent = key_by_id.get(parent, parent)
-        parents[key] = parent
+    parents = {key: text_of(node.get("parent")) for key, node in nodes.items()}
+    orphans = [key for key, parent in parents.items() if parent is None]
+    if len(orphans) > 1:  # one alone is the root
+        lister_by_child = _find_listers(nodes)
+        for key in orphans:
+            lister = lister_by_child.get(key) or lister_by_child.get(str(nodes[key].get("id")))
+            parents[key] = None if lister == key else lister
+    if key_by_id:
+        parents = {key: key_by_id.get(parent or "", parent) for key, parent in parents.items()}
     return parents
 
 
+def _find_listers(nodes: dict[str, dict[str, Any]]) -> dict[str, str]:
+    listers: dict[str, str] = {}
+    for key in sorted(nodes):
+        for child in list_of(nodes[key].get("children")):
+            if isinstance(child, str):
+                listers.setdefault(child, key)
+    return listers
+
+
 def _order_nodes(
-    nodes: dict[str, dict[str, Any]], parent_by_node: Mapping[str, str | None], message_by_node: Mapping[str, Message]
+    nodes: dict[str, dict[str, Any]], parents: Mapping[str, str | None], message_by_node: Mapping[str, Message]
 ) -> list[str]:
     """Return all nodes, a parent before its children, whatever their order in the mapping.
 
-    Siblings: as their parent lists them, else by time. Nodes on a cycle come last.
+    Siblings: as their parent lists them, else by time. Nodes on a circle come last.
     """
     children_by_node: dict[str | None, list[str]] = {}
-    for key, parent in parent_by_node.items():
+    for key, parent in parents.items():
         children_by_node.setdefault(parent if parent in nodes else None, []).append(key)
-    place_by_node = {
-        (key, child): place
-        for key, node in nodes.items()
-        for place, child in enumerate(list_of(node.get("children")))
-        if isinstance(child, str)
-    }
 
-    def rank(key: str) -> tuple[int, str, str]:
-        listed = place_by_node.get((str(parent_by_node[key]), key), len(nodes))
-        message = message_by_node.get(key)
-        return listed, (message.created if message else None) or "", key
+    def sort_children(parent: str | None) -> list[str]:
+        children = children_by_node.get(parent, [])
+        if len(children) < 2:
+            return children
+        listed = [child for child in list_of(nodes.get(parent or "", {}).get("children")) if isinstance(child, str)]
+        place_by_child = {child: place for place, child in enumerate(listed)}
+        times = {key: message_by_node[key].created or "" for key in children if key in message_by_node}
+        return sorted(children, key=lambda key: (place_by_child.get(key, len(listed)), times.get(key, ""), key))
 
     order: list[str] = []
     placed: set[str] = set()
-    roots = sorted(children_by_node.get(None, ()), key=rank)
-    for start in (*roots, *sorted(nodes)):
+    for start in (*sort_children(None), *sorted(nodes)):
         waiting = [start]
         while waiting:
             key = waiting.pop()
             if key not in placed:
                 placed.add(key)
                 order.append(key)
-                waiting += sorted(children_by_node.get(key, ()), key=rank, reverse=True)
+                waiting += reversed(sort_children(key))
     return order
 
 
@@ -401,15 +402,14 @@ def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
     message.native_id = native_id if (native_id := text_of(value.get("id"))) != key else None
     message.author = text_of(author.get("name"))
     message.model = text_of(metadata.get("model_slug"))
-    message.extra = _list_extra(value, author, metadata)
+    message.status = _read_status(value, metadata)
+    message.extra = _list_extra(value, author, message.status)
     message.created = _read_time(value, "create_time", message.extra, conversation)
     message.updated = _read_time(value, "update_time", message.extra, conversation)
-    message.status = _read_status(value, metadata)
     message.end_turn = value["end_turn"] if isinstance(value.get("end_turn"), bool) else None
     message.hidden = _why_hidden(value, metadata, message)
     if message.role == Role.USER:
-        is_context = any(block.kind == Kind.CONTEXT for block in message.blocks) or message.hidden == "context"
-        message.origin = Origin.RUNTIME_CONTEXT if is_context else Origin.HUMAN
+        message.origin = Origin.RUNTIME_CONTEXT if message.hidden == "context" else Origin.HUMAN
     elif message.role == Role.ASSISTANT:
         message.group = text_of(metadata.get("turn_exchange_id")) or text_of(metadata.get("request_id"))
     if rest := _keep_metadata(metadata, message):
@@ -427,43 +427,39 @@ def _read_role(author: dict[str, Any], conversation: Conversation) -> str:
 
 def _read_status(value: dict[str, Any], metadata: dict[str, Any]) -> str | None:
     """Return a message's status. That a person stopped it stands elsewhere, and `status` may say it was finished."""
-    is_stopped = object_of(metadata.get("finish_details")).get("type") == INTERRUPTED
-    return INTERRUPTED if is_stopped else text_of(value.get("status"))
+    end = metadata.get("finish_details")
+    return INTERRUPTED if isinstance(end, dict) and end.get("type") == INTERRUPTED else text_of(value.get("status"))
 
 
 def _why_hidden(value: dict[str, Any], metadata: dict[str, Any], message: Message) -> str | None:
-    if content_type_of(value) in CONTEXT_TYPES or _is_instructions(metadata, message):
+    if content_type_of(value) in CONTEXT_TYPES or (metadata.get("is_user_system_message") and message.blocks):
         return "context"
     is_flagged = metadata.get("is_visually_hidden_from_conversation") is True
-    if (is_flagged or _weighs_nothing(value)) and message.role == Role.SYSTEM and not message.blocks:
+    if not is_flagged and not _weighs_nothing(value):
+        return None
+    if message.role == Role.SYSTEM and not message.blocks:
         return "empty system seed"
-    if is_flagged:
-        return "vendor flag"
-    return "weight 0" if _weighs_nothing(value) else None
-
-
-def _is_instructions(metadata: dict[str, Any], message: Message) -> bool:
-    return metadata.get("is_user_system_message") is True and bool(message.blocks)
+    return "vendor flag" if is_flagged else "weight 0"
 
 
 def _weighs_nothing(value: dict[str, Any]) -> bool:
     weight = value.get("weight")
-    return isinstance(weight, int | float) and not isinstance(weight, bool) and weight == 0
+    return weight == 0 and weight is not False
 
 
-def _list_extra(value: dict[str, Any], author: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+def _list_extra(value: dict[str, Any], author: dict[str, Any], shown_status: str | None) -> dict[str, Any]:
     """Return what no other field of the message holds, but for the metadata."""
     extra = keep_rest(value, MESSAGE_FIELDS)
-    if (recipient := text_of(value.get("recipient"))) and recipient != "all" and tool_of(value) is None:
+    if (recipient := value.get("recipient")) and recipient != "all" and tool_of(value) is None:
         extra["recipient"] = recipient
-    if (weight := value.get("weight")) not in (None, 0, 1):
+    if (weight := value.get("weight")) is not None and weight != 1 and weight != 0:
         extra["weight"] = weight
     if rest := keep_rest(author, AUTHOR_FIELDS):
         extra["author"] = rest
-    role, status = author.get("role"), text_of(value.get("status"))
+    role, status = author.get("role"), value.get("status")
     if role is not None and role not in ROLES:
         extra["role"] = role
-    if status and _read_status(value, metadata) != status:
+    if status is not None and status != shown_status:
         extra["status"] = status
     return extra
 
@@ -472,12 +468,17 @@ def _keep_metadata(metadata: dict[str, Any], message: Message) -> dict[str, Any]
     if not metadata:
         return {}
     rest = keep_rest(metadata, METADATA_FIELDS)
-    if any(block.kind == Kind.CITATION and "source" in block.extra for block in message.blocks):
+    if ("citations" in rest or "content_references" in rest) and _is_cited(message):
         rest.pop("citations", None)
         rest.pop("content_references", None)
-    if all(isinstance(text, str) for text in object_of(rest.get("user_context_message_data")).values()):
-        rest.pop("user_context_message_data", None)  # a block each
+    data = rest.get("user_context_message_data")
+    if isinstance(data, dict) and all(isinstance(text, str) for text in data.values()):
+        del rest["user_context_message_data"]  # a block each
     return rest
+
+
+def _is_cited(message: Message) -> bool:
+    return any(block.kind == Kind.CITATION and "source" in block.extra for block in message.blocks)
 
 
 # After the tree is settled
@@ -549,7 +550,7 @@ def _add_context(conversation: Conversation, context: dict[str, Any]) -> dict[st
                 settle_attachment(block.attachment, object_of(found.get(key)), extras)
     _add_feedback(conversation, objects_of(context.get("feedback")))
     extras.update(add_canvas_versions(conversation))
-    for canvas_id, document in object_of(context.get("canvases")).items():
+    for canvas_id, document in sorted(object_of(context.get("canvases")).items()):
         extras.update(attach_final_text(conversation, canvas_id, object_of(document)))
     return extras
 
@@ -567,6 +568,6 @@ def _add_feedback(conversation: Conversation, ratings: list[dict[str, Any]]) -> 
 
 
 def _count_unknown(conversation: Conversation) -> None:
-    flags = Counter(flag for message in conversation.messages for block in message.blocks for flag in block.flags)
-    if flags["unknown_type"]:
-        conversation.warnings["unknown_type"] = flags["unknown_type"]
+    blocks = (block for message in conversation.messages for block in message.blocks)
+    if count := sum("unknown_type" in block.flags for block in blocks):
+        conversation.warnings["unknown_type"] = count

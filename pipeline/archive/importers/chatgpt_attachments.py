@@ -173,15 +173,14 @@ def settle_attachment(attachment: Attachment, found: dict[str, Any], extras: dic
     if found.get("is_guess"):
         attachment.extra["is_guess"] = True  # joined by its name alone
     if found.get("export") is None:
-        if found.get("size_bytes") is not None:
-            attachment.size_bytes = found["size_bytes"]
+        attachment.size_bytes = found.get("listed_size_bytes") or attachment.size_bytes
         return
+    attachment.reason = _find_conflict(attachment, found)
+    attachment.status = AttachmentStatus.CONFLICT if attachment.reason else AttachmentStatus.PRESENT
     if attachment.size_bytes is not None and attachment.size_bytes != found["size_bytes"]:
         attachment.extra["stated_size_bytes"] = attachment.size_bytes
     attachment.size_bytes, attachment.blake3 = found["size_bytes"], found["blake3"]
     attachment.export, attachment.extra["member"] = found["export"], found["member"]
-    attachment.reason = found.get("conflict")
-    attachment.status = AttachmentStatus.CONFLICT if attachment.reason else AttachmentStatus.PRESENT
 
 
 def _settle_data_url(attachment: Attachment, extras: dict[str, bytes]) -> None:
@@ -191,6 +190,14 @@ def _settle_data_url(attachment: Attachment, extras: dict[str, bytes]) -> None:
         attachment.size_bytes, attachment.mime_type = inline.size_bytes, inline.mime_type
         attachment.extra_file = inline.extra_file
     attachment.id = None  # it was the bytes once more
+
+
+def _find_conflict(attachment: Attachment, found: dict[str, Any]) -> str | None:
+    """Return what a file contradicts. A digest says more than a size; of several sizes one is enough."""
+    if (is_digest_equal := found.get("is_digest_equal")) is not None:
+        return None if is_digest_equal else "sha256_differs"
+    sizes = list_stated_sizes(attachment) | ({found["listed_size_bytes"]} if "listed_size_bytes" in found else set())
+    return "size_differs" if sizes and found["size_bytes"] not in sizes else None
 
 
 def list_stated_sizes(attachment: Attachment) -> set[int]:

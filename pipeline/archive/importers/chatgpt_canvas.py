@@ -57,6 +57,8 @@ def add_canvas_versions(conversation: Conversation) -> dict[str, bytes]:
 
     `messages` has every parent before its children.
     """
+    if not any(_list_calls(message) for message in conversation.messages):
+        return {}
     facts_by_call = _list_facts(conversation)
     versions_by_message: dict[str, Versions] = {}
     extras: dict[str, bytes] = {}

@@ -23,6 +23,11 @@ SPACE_BEFORE_END = re.compile(r"[ \t]+(?=[.,;:!?)]|\s|\Z)")
 LINKED_ITEMS = ("items", "fallback_items", "sources", "supporting_websites")
 
 
+def has_marks(block: Block) -> bool:
+    text = block.text or ""
+    return START in text or "†" in text
+
+
 def take_citations(blocks: list[Block], metadata: dict[str, Any]) -> list[Block]:
     """Take the marks out of text blocks; return a citation for each mark, and for each source without one."""
     sources = [*objects_of(metadata.get("content_references")), *objects_of(metadata.get("citations"))]
@@ -36,9 +41,9 @@ def _is_cited(source: dict[str, Any]) -> bool:
 
 
 def _take_marks(block: Block, sources: list[dict[str, Any]]) -> list[Block]:
-    text = block.text or ""
-    if START not in text and "†" not in text:
+    if not has_marks(block):
         return []
+    text = block.text or ""
     source_by_mark = {mark: source for source in sources if (mark := _find_mark(text, source))}
     citations: list[Block] = []
     for pattern in (OLD_MARK, MARK):  # the old ones first: their offsets have been looked up

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pipeline.archive.conversations import Block, Kind, Role
 from pipeline.archive.importers.chatgpt_attachments import Attachments, collect_pointers
-from pipeline.archive.importers.chatgpt_citations import take_citations
+from pipeline.archive.importers.chatgpt_citations import has_marks, take_citations
 from pipeline.archive.importers.chatgpt_values import keep_rest, read_json_object
 from pipeline.archive.importers.values import list_of, object_of, objects_of, text_of
 
@@ -22,6 +22,7 @@ CONTEXT_TYPES = frozenset({"user_editable_context", "model_editable_context"})
 KNOWN_BY_NAME = ("tether_browsing_code", "app_pairing_content", "super_widget")  # what is in them, nobody has said
 FAILED = ("fail", "error")  # beginnings of aggregate_result.status
 
+FLAG_BY_END = {"interrupted": "interrupted", "max_tokens": "truncated"}
 THOUGHTS = frozenset({"thoughts", "reasoning_recap"})  # never the input of a tool
 
 Read = Callable[[dict[str, Any], Attachments], list[Block]]
@@ -56,7 +57,7 @@ def read_blocks(message: dict[str, Any]) -> list[Block]:
         blocks = _make_call(blocks, tool)
     elif role == Role.TOOL:
         _make_results(blocks, author.get("name"), metadata)
-    elif role == Role.ASSISTANT:
+    elif role == Role.ASSISTANT and blocks:
         _add_what_answers_name(blocks, metadata, attachments)
     if metadata:
         _add_metadata(blocks, metadata, attachments)
@@ -348,9 +349,10 @@ def _add_what_answers_name(blocks: list[Block], metadata: dict[str, Any], attach
     """Add the files in the sandbox and the citations of an answer."""
     texts = [block for block in blocks if block.kind == Kind.TEXT]
     for block in texts:
-        if block.text and "sandbox:" in block.text:
-            blocks += attachments.add_sandbox_files(block.text)
-    blocks += take_citations(texts, metadata)
+        if "sandbox:" in (block.text or ""):
+            blocks += attachments.add_sandbox_files(block.text or "")
+    if metadata.get("content_references") or metadata.get("citations") or any(map(has_marks, texts)):
+        blocks += take_citations(texts, metadata)
 
 
 def _add_metadata(blocks: list[Block], metadata: dict[str, Any], attachments: Attachments) -> None:
@@ -361,7 +363,7 @@ def _add_metadata(blocks: list[Block], metadata: dict[str, Any], attachments: At
             blocks += collect_pointers(shown.get("image_url"), attachments)
     if data := metadata.get("user_context_message_data"):
         _add_instructions(blocks, object_of(data))
-    if metadata.get("is_user_system_message") is True:
+    if metadata.get("is_user_system_message"):
         for block in blocks:
             if block.kind == Kind.TEXT:
                 block.kind = Kind.CONTEXT
@@ -372,15 +374,17 @@ def _add_metadata(blocks: list[Block], metadata: dict[str, Any], attachments: At
 def _add_instructions(blocks: list[Block], data: dict[str, Any]) -> None:
     """Add custom instructions, which most exports have in the metadata only."""
     said = "\n".join(block.text for block in blocks if block.text)
-    for field, value in data.items():
-        text = text_of(value)
+    for field in sorted(data, key=lambda name: (name != "about_user_message", name)):
+        text = text_of(data[field])
         if text is not None and text.strip() not in SAYS_NOTHING and text.strip() not in said:
             blocks.append(Block(Kind.CONTEXT, text=text, extra={"field": field}))
 
 
 def _flag_end(blocks: list[Block], end: Any) -> None:
     """Flag the last words of an answer that a person stopped, or that met the limit of its length."""
-    flag = {"interrupted": "interrupted", "max_tokens": "truncated"}.get(end) if isinstance(end, str) else None
+    flag = FLAG_BY_END.get(end) if isinstance(end, str) else None
+    if flag is None:
+        return
     words = [block for block in blocks if block.kind in (Kind.TEXT, Kind.CODE, Kind.THINKING, Kind.TOOL_USE)]
-    if flag and words:
+    if words:
         words[-1].flags.append(flag)

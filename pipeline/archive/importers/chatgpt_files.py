@@ -69,10 +69,10 @@ class ExportFiles:
             found.setdefault("name", name)
         if is_guess:
             found["is_guess"] = True
-        sizes = list_stated_sizes(attachment) | ({found["size_bytes"]} if "size_bytes" in found else set())
+        sizes = list_stated_sizes(attachment) | {found[name] for name in ("listed_size_bytes",) if name in found}
         member = self._find_member(file_key, found.get("name") or attachment.name, sizes)
         if member is not None:
-            _describe_member(found, member, attachment, file_key, sizes, entry or {})
+            _describe_member(found, member, attachment, file_key, entry or {})
             found["member"] = member.name.removeprefix(self._folder)
         return found or None
 
@@ -158,7 +158,7 @@ def _describe_entry(entry: dict[str, Any]) -> dict[str, Any]:
     fields = {
         "name": text_of(entry.get("file_name")),
         "mime_type": text_of(entry.get("mime_type")),
-        "size_bytes": count_of(entry.get("file_size_bytes")),
+        "listed_size_bytes": count_of(entry.get("file_size_bytes")),
         "extra": keep_rest(entry, LIBRARY_FIELDS),
     }
     return {name: value for name, value in fields.items() if value is not None}
@@ -169,7 +169,6 @@ def _describe_member(
     member: Member,
     attachment: Attachment,
     file_key: str | None,
-    sizes: set[int],
     entry: dict[str, Any],
 ) -> None:
     name = _base_name(member)
@@ -178,15 +177,9 @@ def _describe_member(
     named = found.get("name") or attachment.name or found.get("member_name")
     if not (found.get("mime_type") or attachment.mime_type or type_of_name(named)) and (kind := _sniff(member)):
         found["mime_type"] = kind
-    if conflict := _find_conflict(member, sizes, entry):
-        found["conflict"] = conflict
-    found.update(export=member.export, size_bytes=member.size_bytes, blake3=member.blake3)
-
-
-def _find_conflict(member: Member, sizes: set[int], entry: dict[str, Any]) -> str | None:
     if digest := text_of(entry.get("sha256_digest")):
-        return None if _hash(member) == digest.lower() else "sha256_differs"
-    return "size_differs" if sizes and member.size_bytes not in sizes else None
+        found["is_digest_equal"] = _hash(member) == digest.lower()
+    found.update(export=member.export, size_bytes=member.size_bytes, blake3=member.blake3)
 
 
 def _hash(member: Member) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.archive.importers.values import parse_embedded, rest_of
+from pipeline.archive.importers.values import parse_embedded
 
 
 def keep_rest(record: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     """Return the fields that are not known and say something."""
-    return {name: value for name, value in rest_of(record, known).items() if value not in ("", [], {})}
+    if record.keys() <= known:
+        return {}  # nearly always
+    return {
+        name: value for name, value in record.items() if (value or value is False or value == 0) and name not in known
+    }
 
 
 def read_json_object(text: str) -> dict[str, Any] | None:

@@ -132,6 +132,3 @@ def _derive_id(chat: dict[str, Any]) -> str:
     first = object_of(next(iter(list_of(chat.get("chat_messages")) or list_of(chat.get("messages"))), None))
     begin = [first.get(name) for name in ("uuid", "sender", "created_at", "text", "content")]
     return f"derived-{hash_record([chat.get('created_at'), begin])[:32]}"
-
-
-CLAUDE = ClaudeImporter()

@@ -125,6 +125,3 @@ def _find_artifact(peek: Peek, values: Sequence[dict[str, Any]]) -> str | None:
 
 def _is_task(value: Json) -> bool:
     return bool({"activeForm", "priority", "id"} & object_of(value).keys()) and "role" not in object_of(value)
-
-
-CLAUDE_CODE = ClaudeCodeImporter()

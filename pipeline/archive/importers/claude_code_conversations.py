@@ -120,7 +120,7 @@ def _keep_others(conversation: Conversation, lines: Sequence[Numbered], warnings
             odd.setdefault("pull_requests", []).append(rest_of(line, ("type", "sessionId", "timestamp")))
         elif is_message(line) or _is_context(line):
             continue
-        elif line.get("type") in COUNTED_TYPES:
+        elif str(line.get("type")) in COUNTED_TYPES:
             counts[str(line["type"])] += 1
         else:
             warnings["unknown_line_type"] += 1
@@ -192,7 +192,7 @@ def _choose_session_title(
     own = [line for line in objects if session_of(line) in (None, conversation.native_id)]
     keys = {message.key for message in conversation.messages}
     summaries = [line for line in own if line.get("type") == "summary" and text_of(line.get("summary"))]
-    of_this_file = [line for line in summaries if line.get("leafUuid") in keys]
+    of_this_file = [line for line in summaries if text_of(line.get("leafUuid")) in keys]
     summary = (of_this_file[-1:] or summaries[:1] or [{}])[0].get("summary")
     names = (("custom-title", "customTitle"), ("ai-title", "aiTitle"), ("agent-name", "agentName"))
     wrapper = object_of(context.get("wrapper"))

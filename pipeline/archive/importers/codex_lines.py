@@ -67,7 +67,9 @@ def is_item(value: Any) -> bool:
 
 
 def is_envelope(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("type") in ENVELOPES and isinstance(value.get("payload"), dict)
+    return (
+        isinstance(value, dict) and text_of(value.get("type")) in ENVELOPES and isinstance(value.get("payload"), dict)
+    )
 
 
 def is_whole_session(value: Any) -> bool:

@@ -184,7 +184,7 @@ class MessageBuilder:
         if isinstance(piece, str):
             return Block(Kind.TEXT, piece)
         record = object_of(piece)
-        kind, text = record.get("type"), record.get("text")
+        kind, text = text_of(record.get("type")), record.get("text")
         if kind in TEXTS and isinstance(text, str):
             return Block(Kind.TEXT, text, extra=rest_of(record, {"type", "text"}))
         picture = first_text(record.get("image_url"), object_of(record.get("image_url")).get("url"))

@@ -120,7 +120,7 @@ def _normalise(text: str) -> str:
 def _call_ids(items: Sequence[dict[str, Any]], types: frozenset[str]) -> Iterator[str]:
     for item in items:
         call_id = text_of(item.get("call_id"))
-        if call_id and item.get("type") in types:
+        if call_id and text_of(item.get("type")) in types:
             yield call_id
 
 

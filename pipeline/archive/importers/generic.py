@@ -229,7 +229,7 @@ def _read_piece(piece: Json, extras: dict[str, bytes]) -> Block | None:
     if isinstance(piece, str):
         return Block(Kind.TEXT, piece) if piece else None
     part = object_of(piece)
-    kind = part.get("type")
+    kind = text_of(part.get("type"))
     text = text_of(part.get("text"))
     if text and (kind in TEXT_PIECES or kind is None):
         return Block(Kind.TEXT, text, extra=rest_of(part, {"type", "text"}))

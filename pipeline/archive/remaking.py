@@ -1,0 +1,118 @@
+"""Remaking: every conversation made again from the exports, in memory, and compared byte for byte with its document.
+
+What no export gives any more is told: a document of another version of its importer, or of a record that is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pipeline.archive.conversation_documents import Composed, compose, identify_record, read_facts
+from pipeline.archive.exports import ExportReader, ExportSet, list_sets
+from pipeline.archive.importers import IMPORTERS
+from pipeline.archive.importers.interface import Importer, Member, Record
+from pipeline.archive.importing import ask_importers
+from pipeline.archive.reading import peek
+from pipeline.byte_differences import find_first_difference
+from pipeline.rebuilding import Finding, Outcome
+from pipeline.stages import ArchiveStage
+from store.data_root import DataRoot
+from store.documents import METADATA_FILE, complete_metadata, encode_readably
+from store.errors import DocumentMissing, StoreError
+from store.files import read_file
+
+CONVERSATION = str(ArchiveStage.CONVERSATION)
+
+
+class SourcedRecord(NamedTuple):
+    """A record, the file that has it, and the importer that split it off."""
+
+    importer: Importer
+    member: Member
+    record: Record
+
+
+def rebuild_archive(data: DataRoot, importers: Sequence[Importer] = IMPORTERS) -> Iterator[Finding]:
+    """Yield what a rebuild of each export and each conversation finds. Writes nothing."""
+    yield from _check_exports(data)
+    rebuilt: set[str] = set()
+    for export_set in list_sets(data.documents):
+        for sourced in list_records(ExportReader(data.documents), export_set, importers):
+            identity = identify_record(sourced.importer, sourced.record)
+            if identity.doc_id not in rebuilt:
+                rebuilt.add(identity.doc_id)
+                yield _rebuild(data, export_set, sourced)
+    for doc_id in data.documents.list_ids(ArchiveStage.CONVERSATION):
+        if doc_id not in rebuilt:
+            yield _explain_unmade(data, doc_id, importers)
+
+
+def _check_exports(data: DataRoot) -> Iterator[Finding]:
+    for doc_id in data.documents.list_ids(ArchiveStage.EXPORT):
+        try:
+            data.documents.read_deeply(ArchiveStage.EXPORT, doc_id)
+        except StoreError as error:
+            yield Finding(str(ArchiveStage.EXPORT), doc_id, Outcome.DAMAGED, str(error))
+        else:
+            yield Finding(str(ArchiveStage.EXPORT), doc_id, Outcome.SAME)
+
+
+def list_records(reader: ExportReader, export_set: ExportSet, importers: Sequence[Importer]) -> Iterator[SourcedRecord]:
+    """Yield the records of a set. A file that cannot be read ends where it cannot, as it does in an import."""
+    members = reader.list_members(export_set)
+    for member in members:
+        try:
+            found = ask_importers(peek(member), importers)
+            if found is None or found[1].is_artifact:
+                continue
+            for item in found[0].split(member, members):
+                if isinstance(item, Record):
+                    yield SourcedRecord(found[0], member, item)
+        except Exception:  # noqa: S112  the import has told it, and what is damaged is told by _check_exports
+            continue
+
+
+def _rebuild(data: DataRoot, export_set: ExportSet, sourced: SourcedRecord) -> Finding:
+    importer, member, record = sourced
+    identity = identify_record(importer, record)
+    try:
+        parsed = importer.parse(record)
+        blake3s = {each.export: each.blake3 for each in export_set.members}
+        made = compose(
+            importer, identity, record, parsed, member=member, blake3s=blake3s, created_at=export_set.created_at
+        )
+    except Exception as error:  # as in an import, where it is a skip
+        reason = f"its record cannot be parsed: {type(error).__name__}"
+        return Finding(CONVERSATION, identity.doc_id, Outcome.IMPOSSIBLE, reason)
+    return _compare(data, identity.doc_id, made)
+
+
+def _compare(data: DataRoot, doc_id: str, made: Composed) -> Finding:
+    """Return where a document on disk differs from what was made again."""
+    metadata = complete_metadata(CONVERSATION, doc_id, made.files, made.metadata)
+    try:
+        document = data.documents.read(CONVERSATION, doc_id)
+        for name, content in [*sorted(made.files.items()), (METADATA_FILE, encode_readably(metadata))]:
+            place = find_first_difference(read_file(document.folder / name), content)
+            if place:
+                reason = f"byte {place.offset:,}, line {place.line:,}"
+                return Finding(CONVERSATION, doc_id, Outcome.DIFFERENT, reason, name, place)
+    except DocumentMissing as error:
+        return Finding(CONVERSATION, doc_id, Outcome.MISSING, str(error))
+    except (StoreError, OSError) as error:
+        return Finding(CONVERSATION, doc_id, Outcome.DAMAGED, str(error))
+    return Finding(CONVERSATION, doc_id, Outcome.SAME)
+
+
+def _explain_unmade(data: DataRoot, doc_id: str, importers: Sequence[Importer]) -> Finding:
+    versions = {importer.name: importer.version for importer in importers}
+    try:
+        facts = read_facts(data.documents, doc_id)
+    except StoreError as error:
+        return Finding(CONVERSATION, doc_id, Outcome.DAMAGED, str(error))
+    present = versions.get(facts.importer, "none")
+    if present != facts.version:
+        reason = f"made by importer {facts.importer} {facts.version}, now {present}"
+        return Finding(CONVERSATION, doc_id, Outcome.OTHER_VERSION, reason)
+    return Finding(CONVERSATION, doc_id, Outcome.IMPOSSIBLE, "no export that is here has its record")
