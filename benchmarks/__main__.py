@@ -11,7 +11,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import chain3, dashboard, document_cost, embedded, fan, fetch, gateway, page, planning, search, two_workers
+from benchmarks import (
+    chain3,
+    dashboard,
+    document_cost,
+    embedded,
+    fan,
+    fetch,
+    gateway,
+    page,
+    planning,
+    search,
+    two_workers,
+)
 from benchmarks.machine import describe_machine
 from benchmarks.measure import ROOT
 from benchmarks.peers import PEERS

@@ -14,9 +14,10 @@ from typing import Any
 
 from pipeline import history_printing, printing
 from pipeline.archive.concept_commands import add_concepts
-from pipeline.archive.import_commands import add_import
-from pipeline.archive.search_commands import add_conversations, add_note, add_search, add_show, add_tag
 from pipeline.archive.fetch_commands import add_fetch
+from pipeline.archive.import_commands import add_import
+from pipeline.archive.render_commands import add_render
+from pipeline.archive.search_commands import add_conversations, add_note, add_search, add_show, add_tag
 from pipeline.build_result import BuildResult
 from pipeline.command_line import Command, add_command, open_workspace, print_result, roots_of
 from pipeline.completeness import find_complete
@@ -105,6 +106,7 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "note": add_note,
         "concepts": add_concepts,
         "fetch": add_fetch,
+        "render": add_render,
     }
     for add in [known[asked]] if asked in known else known.values():
         add(commands)
