@@ -39,6 +39,7 @@ LAYERS = [
     ["pipeline.archive.entries"],
     ["pipeline.archive.conversations", "pipeline.archive.members", "pipeline.archive.binaries"],
     ["pipeline.archive.notes"],
+    ["pipeline.archive.file_names"],
     ["pipeline.building", "pipeline.displays", "pipeline.looking", "pipeline.scheduler_server"],
     ["pipeline.checking", "pipeline.library"],
     ["pipeline.rebuilding", "pipeline.validation", "pipeline.lock_files"],
