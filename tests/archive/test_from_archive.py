@@ -12,10 +12,10 @@ from pipeline.archive.conversations import Block, Kind, Message
 from pipeline.archive.from_archive import read_choice, write_text
 from pipeline.concepts import load_concepts
 from pipeline.errors import InputInvalid
+from tests.archive.imported_store import imported, run, run_json
 from tests.archive.small_exports import ANSWER, PROMPT
-from tests.archive.test_search_commands import imported
 from tests.pipeline.config_folder import problems_of, write_config
-from tests.test_command_line import run, run_json
+from tests.test_command_line import run as run_program
 
 __all__ = ["imported"]
 
@@ -68,7 +68,7 @@ def test_a_conversation_becomes_one_concept_of_its_active_path(folder):
 
 def test_filters_without_a_query_choose_conversations(folder):
     tagged = run_json(folder, "conversations", "--provider", "claude_code")[0]["id"]
-    run(folder, "daybook", "tag", tagged, "+keep")
+    run(folder, "tag", tagged, "+keep")
 
     by_tag = run_json(folder, *MAKE, "--tag", "keep")
 
@@ -99,7 +99,7 @@ def test_concepts_are_made_in_a_folder_that_is_named(folder):
     assert result["folder"] == "other/concepts"
     assert (folder / "other/concepts.csv").read_text().startswith("concept_id,name\n")
     assert list((folder / "other/concepts/paragraph").iterdir())
-    assert "Expected a folder named concepts" in run(folder, "daybook", *MAKE, "noon", "--out", "other", code=1).stderr
+    assert "Expected a folder named concepts" in run(folder, *MAKE, "noon", "--out", "other", code=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_choice_that_is_none_is_told_and_nothing_is_written(folder, words, mes
     knots = run_json(folder, "conversations", "--provider", "claude_code")[0]["id"]
     before = sorted(folder.glob("config/**/*"))
 
-    done = run(folder, "daybook", *MAKE, *(word.format(knots=knots) for word in words), code=1)
+    done = run(folder, *MAKE, *(word.format(knots=knots) for word in words), code=1)
 
     assert message in done.stderr
     assert sorted(folder.glob("config/**/*")) == before
@@ -178,11 +178,11 @@ def test_the_lineage_of_an_essay_reaches_the_line_of_the_export_that_it_began_wi
     (folder / "config/cohorts/first.toml").write_text(cohort)
     judge = folder / "config/templates/evaluation/clarity.txt"
     judge.write_text(judge.read_text() + "SCORE: 7\n")
-    run(folder, "daybook", "build", "first")
+    run_program(folder, "daybook", "build", "first")
     essay = sorted(path.name for path in (folder / "data/docs/essay").iterdir() if len(path.name) == 16)[0]
 
     lineage = run_json(folder, "lineage", essay)
-    text = run(folder, "daybook", "lineage", essay).stdout
+    text = run(folder, "lineage", essay).stdout
 
     origins = {found["concept_id"]: found["origin"] for found in lineage["parents"][0]["concepts"]}
     by_line = next(origin for origin in origins.values() if origin["message"] == ANSWER)
@@ -198,7 +198,7 @@ def test_the_lineage_of_an_essay_reaches_the_line_of_the_export_that_it_began_wi
 
     before = sorted(path.name for path in (folder / "data/docs/draft").iterdir())
     (folder / "config/concepts/origins.csv").unlink()
-    assert run_json(folder, "build", "first")["made"] == {}
+    assert json.loads(run_program(folder, "daybook", "build", "first", "--json").stdout)["made"] == {}
     assert sorted(path.name for path in (folder / "data/docs/draft").iterdir()) == before
 
 
@@ -209,7 +209,7 @@ def run_tides(folder: Path) -> str:
 def test_the_line_is_that_of_the_message_and_not_of_one_that_names_it(folder):
     knots = run_json(folder, "conversations", "--provider", "claude_code")[0]["id"]
 
-    run(folder, "daybook", *MAKE, "--message", f"{knots}/{PROMPT}", "--message", f"{knots}/{ANSWER}")
+    run(folder, *MAKE, "--message", f"{knots}/{PROMPT}", "--message", f"{knots}/{ANSWER}")
 
     rows = (folder / "config/concepts/origins.csv").read_text().splitlines()[1:]
     assert [row.rpartition(",")[2] for row in rows] == ["session.jsonl:2", "session.jsonl:3"]

@@ -7,7 +7,6 @@ import os
 import pty
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -15,34 +14,18 @@ from pipeline.archive.conversations import Attachment, Block, Conversation, Mess
 from pipeline.archive.listing import describe_view
 from pipeline.archive.notes import Note
 from pipeline.archive.views import View
-from tests.archive.small_exports import ANSWER, PROMPT, write_exports
-from tests.test_command_line import BIN, run, run_json
+from tests.archive.imported_store import folder, ids_by_title, imported, run, run_json
+from tests.archive.small_exports import ANSWER, PROMPT
+from tests.test_command_line import BIN
 
-
-@pytest.fixture(scope="session")
-def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("imported")
-    write_exports(folder)
-    run(folder, "daybook", "import", "exports")
-    return folder
-
-
-@pytest.fixture
-def folder(imported, tmp_path) -> Path:
-    """A folder of one's own with the two conversations in its data."""
-    shutil.copytree(imported / "data", tmp_path / "data")
-    return tmp_path
-
-
-def ids_by_title(folder: Path) -> dict[str, str]:
-    return {found["title"]: found["id"] for found in run_json(folder, "conversations")}
+__all__ = ["folder", "imported"]
 
 
 # search
 
 
 def test_search_prints_hits_with_marks_around_what_was_found(folder):
-    lines = run(folder, "daybook", "search", "low", "tide").stdout.splitlines()
+    lines = run(folder, "search", "low", "tide").stdout.splitlines()
 
     assert lines[0].startswith("Tide tables · chatgpt · ")
     assert "    The **tide** is **low** at noon." in lines
@@ -76,8 +59,8 @@ def test_search_gives_ranges_and_places_as_json(folder):
 
 def test_search_says_when_there_is_more(folder):
     assert run_json(folder, "search", "the", "--limit", "1")["has_more"] is True
-    assert "there are more: --limit" in run(folder, "daybook", "search", "the", "--limit", "1").stdout
-    assert run(folder, "daybook", "search", "submarine").stdout == "Nothing was found.\n"
+    assert "there are more: --limit" in run(folder, "search", "the", "--limit", "1").stdout
+    assert run(folder, "search", "submarine").stdout == "Nothing was found.\n"
 
 
 @pytest.mark.parametrize(
@@ -92,11 +75,11 @@ def test_search_says_when_there_is_more(folder):
     ],
 )
 def test_a_mistake_is_told_in_words(folder, words, message):
-    assert message in run(folder, "daybook", *words, code=1).stderr
+    assert message in run(folder, *words, code=1).stderr
 
 
 def test_an_empty_archive_has_nothing_and_no_error(tmp_path):
-    assert run(tmp_path, "daybook", "search", "tide").stdout == "Nothing was found.\n"
+    assert run(tmp_path, "search", "tide").stdout == "Nothing was found.\n"
     assert run_json(tmp_path, "conversations") == []
 
 
@@ -127,7 +110,7 @@ def test_filters_choose_conversations(folder):
     assert titles("--since", "2026-03-02") == ["Knots that hold"]
     assert titles("--until", "2026-03-01") == ["Tide tables"]
     assert titles("--limit", "1") == ["Knots that hold"]
-    assert run(folder, "daybook", "conversations").stdout.splitlines()[-1] == "2 conversations"
+    assert run(folder, "conversations").stdout.splitlines()[-1] == "2 conversations"
 
 
 # show
@@ -162,13 +145,13 @@ def test_show_leaves_out_no_field_of_the_neutral_structure():
 
 
 def test_show_prints_a_head_and_the_active_path(folder):
-    text = run(folder, "daybook", "show", ids_by_title(folder)["Tide tables"][:8]).stdout
+    text = run(folder, "show", ids_by_title(folder)["Tide tables"][:8]).stdout
 
     assert text.startswith("Tide tables\nid        ")
     assert "messages  5, of which 4 are on the active path" in text
     assert "And on Monday, as in the picture?\n[attachment: file_0001 (missing)]" in text.replace("sediment://", "")
     assert "And on Sunday?" not in text
-    knots = run(folder, "daybook", "show", ids_by_title(folder)["Knots that hold"]).stdout
+    knots = run(folder, "show", ids_by_title(folder)["Knots that hold"]).stdout
     assert "[thinking: A knot that holds]" in knots
     assert '[tool use: Bash {"command": "grep -rn bowline"}]' in knots
 
@@ -183,13 +166,13 @@ def test_show_of_an_export_shows_the_document(folder):
     doc_id = sorted(path.name for path in folder.glob("data/docs/export/*") if (path / "content.bin").exists())[0]
 
     assert run_json(folder, "show", f"export/{doc_id}")["stage"] == "export"
-    assert f"export {doc_id}" in run(folder, "daybook", "show", f"export/{doc_id}").stdout
+    assert f"export {doc_id}" in run(folder, "show", f"export/{doc_id}").stdout
 
 
 def test_lineage_of_a_conversation_reaches_its_export(folder):
     (doc_id,) = run_json(folder, "conversations", "--provider", "claude_code")[0]["versions"]
 
-    text = run(folder, "daybook", "lineage", f"conversation/{doc_id}").stdout
+    text = run(folder, "lineage", f"conversation/{doc_id}").stdout
 
     assert text.splitlines()[0] == f"conversation {doc_id}  session.jsonl:1-3"
     assert text.splitlines()[1].startswith("   └─ export ")
@@ -204,35 +187,35 @@ def test_tags_are_added_and_taken_away_wherever_the_options_stand(folder):
     assert run_json(folder, "tag", name, "+sea", "+to-read")["tags"] == ["sea", "to-read"]
     assert run_json(folder, "tag", name, "-to-read", "+c++")["tags"] == ["c++", "sea"]
     assert run_json(folder, "tag", name)["tags"] == ["c++", "sea"]
-    first = json.loads(run(folder, "daybook", "tag", "--json", name, "-sea").stdout)
+    first = json.loads(run(folder, "tag", "--json", name, "-sea").stdout)
     assert first["tags"] == ["c++"]
     assert [found["title"] for found in run_json(folder, "conversations", "--tag", "c++")] == ["Tide tables"]
-    assert "'sea' is no change of tags. Expected +sea" in run(folder, "daybook", "tag", name, "sea", code=1).stderr
-    assert "'two words' is not a tag" in run(folder, "daybook", "tag", name, "+two words", code=1).stderr
+    assert "'sea' is no change of tags. Expected +sea" in run(folder, "tag", name, "sea", code=1).stderr
+    assert "'two words' is not a tag" in run(folder, "tag", name, "+two words", code=1).stderr
 
 
 def test_a_note_and_a_title_are_found_and_taken_away(folder):
     name = ids_by_title(folder)["Tide tables"]
-    run(folder, "daybook", "note", name, "Ask the harbour master", "--title", "When to sail")
+    run(folder, "note", name, "Ask the harbour master", "--title", "When to sail")
 
     assert run_json(folder, "search", "master")["hits"][0]["title"] == "When to sail"
     assert run_json(folder, "show", name)["title_source"] == "note"
-    run(folder, "daybook", "note", name, "", "--title", "")
+    run(folder, "note", name, "", "--title", "")
     assert run_json(folder, "note", name) == {"id": name, "title": "Tide tables", "tags": [], "note": None}
 
 
 def test_what_people_wrote_outlives_everything_that_is_derived(folder, imported):
     name = ids_by_title(folder)["Tide tables"]
-    run(folder, "daybook", "tag", name, "+sea")
-    before = run(folder, "daybook", "conversations", "--json").stdout
+    run(folder, "tag", name, "+sea")
+    before = run(folder, "conversations", "--json").stdout
     documents = sorted(path.name for path in (folder / "data/docs/conversation").iterdir())
     shutil.rmtree(folder / "data/docs/conversation")
     (folder / "data/index.sqlite").unlink()
 
     assert run_json(folder, "conversations") == []
-    run(folder, "daybook", "import", "--again")
+    run(folder, "import", "--again")
 
-    assert run(folder, "daybook", "conversations", "--json").stdout == before
+    assert run(folder, "conversations", "--json").stdout == before
     assert sorted(path.name for path in (folder / "data/docs/conversation").iterdir()) == documents
     assert json.loads(before)[1]["tags"] == ["sea"]
 
@@ -245,12 +228,12 @@ def test_a_damaged_conversation_is_told_and_keeps_no_other_from_being_found(fold
     path.write_bytes(content.replace(b"noon", b"moon"))
     (folder / "data/index.sqlite").unlink()
 
-    found = run(folder, "daybook", "search", "bowline", "--role", "assistant")
+    found = run(folder, "search", "bowline", "--role", "assistant")
 
     assert found.stdout.endswith("1 hit\n")
     assert "cannot be read, so it may be missing here" in found.stderr
     path.write_bytes(content)
-    assert run(folder, "daybook", "search", "noon").stderr == ""
+    assert run(folder, "search", "noon").stderr == ""
 
 
 def test_prompts_of_two_sources_are_searched_together(folder):

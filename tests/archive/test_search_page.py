@@ -17,9 +17,10 @@ from pipeline.archive.views import count_usage, walk_views
 from pipeline.library import Library
 from pipeline.settings import Roots
 from pipeline.workspace import Workspace
-from tests.archive.test_search_commands import folder, ids_by_title, imported
+from tests.archive.imported_store import folder, ids_by_title, imported, run, run_json
 from tests.pipeline.built_store import build, make_roots
-from tests.test_command_line import BIN, ROOT, run, run_json
+from tests.test_command_line import BIN, ROOT
+from tests.test_command_line import run as run_program
 from tests.test_documentation import documented_fields
 
 __all__ = ["folder", "imported"]
@@ -135,7 +136,7 @@ def test_tokens_of_the_archive_are_those_of_its_views(folder):
 
 
 def test_queries_over_words_and_files_run(folder):
-    run(folder, "daybook", "conversations")
+    run(folder, "conversations")
 
     assert ask(folder / "data", SHARED) == []
     titles = {title for title, *_ in ask(folder / "data", WORDS)}
@@ -144,7 +145,7 @@ def test_queries_over_words_and_files_run(folder):
 
 @pytest.mark.skipif(not shutil.which("sqlite3"), reason="the program sqlite3 is not installed")
 def test_the_index_opens_in_plain_sqlite(folder):
-    run(folder, "daybook", "conversations")
+    run(folder, "conversations")
 
     done = subprocess.run(
         ["sqlite3", "data/index.sqlite", WORDS], cwd=folder, capture_output=True, text=True, check=True
@@ -167,7 +168,7 @@ def test_documents_of_experiments_are_found_by_their_words(experiment):
     """By what they say, and not by their prompts: those of evaluations hold the word, too."""
     folder = experiment.roots.data.parent
     found = run_json(folder, "search", "castle", "--in", "documents", "--limit", "100")["hits"]
-    lines = run(folder, "daybook", "search", "castle", "--limit", "1").stdout.splitlines()
+    lines = run(folder, "search", "castle", "--limit", "1").stdout.splitlines()
 
     assert {hit["stage"] for hit in found} == {"draft", "essay"}
     assert lines[0].startswith(f"{found[0]['stage']} {found[0]['doc_id']} · {found[0]['task_id']} · ")
@@ -191,10 +192,10 @@ def test_every_command_of_the_page_runs(folder):
     """7k3f and 2m4b stand for conversations, a1 for a message of the first."""
     ids = ids_by_title(folder)
     names = {"7k3f": ids["Tide tables"], "2m4b": ids["Knots that hold"]}
-    run(folder, "daybook", "tag", ids["Tide tables"], "+to-read")
+    run(folder, "tag", ids["Tide tables"], "+to-read")
     commands = [line.partition("#")[0].strip() for line in re.findall(r"^    (daybook .*)$", PAGE, re.MULTILINE)]
     assert len(commands) >= 12
 
     for command in commands:
         typed = re.sub("|".join(names), lambda match: names[match[0]], command)
-        run(folder, "bash", "-c", typed, PATH=f"{BIN}:{os.environ['PATH']}")
+        run_program(folder, "bash", "-c", typed, PATH=f"{BIN}:{os.environ['PATH']}")
