@@ -24,6 +24,7 @@ from pipeline.archive.importing import (
     keep_path,
     make_conversations,
 )
+from pipeline.archive.index import update_index
 from pipeline.errors import InputInvalid, PipelineError
 from pipeline.stages import ArchiveStage
 from pipeline.tasks import DocumentTarget, find_workspace
@@ -83,3 +84,4 @@ class Conversations(luigi.Task):  # type: ignore[misc]
             tell(", ".join(f"{totals[name]:,} {name}" for name in ("seen", "imported", "unchanged", "skipped")))
         if mismatches := coverage.list_mismatches():
             raise CoverageWrong(mismatches)
+        update_index(find_workspace())

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import shutil
+import sqlite3
 import subprocess
 
 import pytest
@@ -15,8 +16,9 @@ from pipeline.archive.listing import describe_view
 from pipeline.archive.notes import Note
 from pipeline.archive.views import View
 from tests.archive.imported_store import folder, ids_by_title, imported, run, run_json
-from tests.archive.small_exports import ANSWER, PROMPT
+from tests.archive.small_exports import ANSWER, PROMPT, write_exports
 from tests.test_command_line import BIN
+from tests.test_command_line import run as run_program
 
 __all__ = ["folder", "imported"]
 
@@ -81,6 +83,17 @@ def test_a_mistake_is_told_in_words(folder, words, message):
 def test_an_empty_archive_has_nothing_and_no_error(tmp_path):
     assert run(tmp_path, "search", "tide").stdout == "Nothing was found.\n"
     assert run_json(tmp_path, "conversations") == []
+
+
+def test_luigis_task_leaves_an_index_that_is_up_to_date(tmp_path):
+    write_exports(tmp_path)
+    run_program(tmp_path, "luigi", "--module", "pipeline", "Conversations", "--path", "exports", "--local-scheduler")
+
+    index = sqlite3.connect(tmp_path / "data/index.sqlite")
+    titles = {title for (title,) in index.execute("SELECT title FROM conversations")}
+    index.close()
+
+    assert titles == {"Tide tables", "Knots that hold"}
 
 
 # conversations
