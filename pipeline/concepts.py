@@ -72,7 +72,8 @@ class Concept:
         if origin is None:
             return None
         facts = origin._asdict()
-        return {**facts, "is_edited": facts.pop("text_blake3") != hash_bytes(found.text.encode())}
+        is_edited = facts.pop("text_blake3") != hash_bytes(found.text.encode())
+        return {**facts, "is_edited": is_edited}
 
     def inputs_at(self, level: str) -> dict[str, str]:
         return {"name": self.name, "text_blake3": hash_bytes(self.describe(level).text.encode())}

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.archive.search_commands import DEFAULT_LIMIT, add_filters, read_filters, read_limit
+from pipeline.archive.search_commands import DEFAULT_LIMIT, add_filters, ask_and_warn, read_filters, read_limit
 from pipeline.command_line import add_command, open_workspace, print_result, roots_of
 from pipeline.concepts import LEVELS
 from pipeline.errors import InputInvalid
@@ -55,7 +55,6 @@ def _make_concepts(arguments: argparse.Namespace) -> int:
 def _list_choices(arguments: argparse.Namespace, workspace: Any) -> list[Any]:
     """Return what is named, then what the query finds; without a query the conversations that the filters let pass."""
     from pipeline.archive.from_archive import Choice, read_choice
-    from pipeline.archive.index import ask_index
     from pipeline.archive.listing import list_conversations
     from pipeline.archive.search import Filters, search
     from pipeline.archive.views import find_view
@@ -67,12 +66,12 @@ def _list_choices(arguments: argparse.Namespace, workspace: Any) -> list[Any]:
     if arguments.query:
         query = " ".join(arguments.query)
         asked = partial(search, query=query, filters=filters, places=("messages",), limit=arguments.limit)
-        hits = [hit.facts for hit in ask_index(workspace, asked)]
+        hits = [hit.facts for hit in ask_and_warn(workspace, asked)]
         choices += [Choice(hit["conversation"], hit["message"]) for hit in hits if hit["message"]]
     elif filters != Filters():
         if filters.role:
             raise InputInvalid("--role chooses among messages. Expected a query with it.")
-        listed = ask_index(workspace, partial(list_conversations, filters=filters))
+        listed = ask_and_warn(workspace, partial(list_conversations, filters=filters))
         choices += [Choice(conversation["id"]) for conversation in listed]
     elif not named:
         raise InputInvalid("Nothing is chosen. Expected a query, --tag or another filter, --conversation or --message.")

@@ -116,6 +116,11 @@ _METADATA_COLUMNS = (
 )
 _SAID = (Kind.TEXT, Kind.CODE)
 # NUL would end a text within SQLite, \x01 and \x02 mark what was found, half a surrogate pair has no UTF-8.
+# Chinese, Japanese and Thai write words without blanks: each character is a word here, found wherever it stands.
+WORD_BREAK = "\u200b"
+_UNSPACED = "\u0e00-\u0e7f\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
+_BETWEEN_WORDS = re.compile(rf"(?<=[{_UNSPACED}])(?=\w)|(?<=\w)(?=[{_UNSPACED}])")
 _UNSEARCHABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
@@ -127,13 +132,16 @@ def create_tables(connection: sqlite3.Connection) -> None:
 
 
 def _describe_words(table: str, key: str, columns: tuple[str, ...], weights: str) -> str:
-    """Return the SQL of a table's full-text index, which holds no text of its own, and of what keeps it true."""
+    """Return the SQL of a table's full-text index, which holds no text of its own, and of what keeps it true.
+
+    Datasette knows such an index by the form content="table".
+    """
     names = ", ".join(columns)
     new, old = (", ".join(f"{row}.{column}" for column in (key, *columns)) for row in ("new", "old"))
     add = f"INSERT INTO {table}_fts (rowid, {names}) VALUES ({new});"
     remove = f"INSERT INTO {table}_fts ({table}_fts, rowid, {names}) VALUES ('delete', {old});"
     return f"""
-        CREATE VIRTUAL TABLE {table}_fts USING fts5 ({names}, content='{table}', content_rowid='{key}',
+        CREATE VIRTUAL TABLE {table}_fts USING fts5 ({names}, content="{table}", content_rowid="{key}",
             tokenize='unicode61 remove_diacritics 2');
         INSERT INTO {table}_fts ({table}_fts, rank) VALUES ('rank', 'bm25({weights})');
         CREATE TRIGGER {table}_inserted AFTER INSERT ON {table} BEGIN {add} END;
@@ -406,7 +414,14 @@ def _clean(text: str | None) -> str | None:
 
 def clean_text(text: str) -> str:
     r"""Return a text as SQLite can hold and mark it: "a\x00b" -> "a\ufffdb"."""
-    return _UNSEARCHABLE.sub("\ufffd", text)
+    return break_words(_UNSEARCHABLE.sub("\ufffd", text))
+
+
+def break_words(text: str) -> str:
+    """Return a text with an invisible break between words that stand without a blank: what is indexed, and asked."""
+    if text.isascii() or not _UNSPACED_CHARACTER.search(text):
+        return text
+    return _BETWEEN_WORDS.sub(WORD_BREAK, text)
 
 
 def dump_tables(connection: sqlite3.Connection) -> Iterator[str]:

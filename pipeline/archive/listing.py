@@ -57,14 +57,9 @@ def _describe_row(row: Json) -> Json:
     }
 
 
-def find_conversation_ids(connection: sqlite3.Connection, prefix: str) -> list[str]:
-    """Return the conversations whose id, or the doc_id of one of whose versions, starts with `prefix`."""
-    statement = (
-        "SELECT conversation_id FROM conversations WHERE conversation_id >= :low AND conversation_id < :high"
-        " UNION SELECT conversation_id FROM versions WHERE doc_id >= :low AND doc_id < :high ORDER BY 1"
-    )
-    bounds = {"low": prefix, "high": prefix + "\U0010ffff"}
-    return [row[0] for row in connection.execute(statement, bounds)]
+def list_unreadable(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return (conversation_id, problem) of the conversations that could not be read."""
+    return connection.execute("SELECT conversation_id, problem FROM unreadable ORDER BY 1").fetchall()
 
 
 def describe_view(view: View, note: Note) -> Json:

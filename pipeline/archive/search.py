@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pipeline.archive.conversations import Role
+from pipeline.archive.index_tables import WORD_BREAK, break_words
 from pipeline.errors import InputInvalid, UnknownName
 
 PLACES = ("messages", "documents")
@@ -117,7 +118,7 @@ def _quote_term(query: str, match: re.Match[str]) -> str:
     if not _WORD_CHARACTER.search(text):
         expected = "Expected letters or digits in each word; other characters are not looked for."
         raise _refuse(query, f"There is nothing to look for in {match[0].strip()!r}. {expected}")
-    return f'"{text}"' + (" *" if is_prefix else "")
+    return f'"{break_words(text)}"' + (" *" if is_prefix else "")
 
 
 def _refuse(query: str, problem: str) -> InputInvalid:
@@ -280,7 +281,7 @@ def read_marks(marked: str) -> tuple[str, list[tuple[int, int]]]:
 
     "low \x01tide\x02" -> ("low tide", [(4, 8)])
     """
-    parts = re.split(f"([{_BEGIN}{_END}])", " ".join(marked.split()))
+    parts = re.split(f"([{_BEGIN}{_END}])", " ".join(marked.replace(WORD_BREAK, "").split()))
     text, ranges, begin = "", [], 0
     for part in parts:
         if part == _BEGIN:
@@ -322,6 +323,7 @@ def _describe_document(connection: sqlite3.Connection, row_id: int) -> Json:
 
 _FACTS = {"messages": _describe_message, "conversations": _describe_conversation, "documents": _describe_document}
 _CLAIMS = ("is_active", "is_gone", "is_migrated")
+_TEXTS = ("title", "note", "project_name")
 
 
 def _read_row(connection: sqlite3.Connection, statement: str, *values: object) -> Json:
@@ -331,4 +333,10 @@ def _read_row(connection: sqlite3.Connection, statement: str, *values: object) -
 
 def as_object(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> Json:
     named = {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
-    return {name: bool(value) if name in _CLAIMS else value for name, value in named.items()}
+    return {name: _read_value(name, value) for name, value in named.items()}
+
+
+def _read_value(name: str, value: Any) -> Any:
+    if name in _CLAIMS:
+        return bool(value)
+    return value.replace(WORD_BREAK, "") if name in _TEXTS and value is not None else value

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline import printing
 from pipeline.command_line import add_command, open_workspace, print_result
@@ -15,6 +16,8 @@ from pipeline.stages import ArchiveStage
 
 DEFAULT_LIMIT, HIGHEST_LIMIT = 20, 10_000
 EXIT_OK = 0
+
+Answer = TypeVar("Answer")
 
 
 def add_filters(parser: argparse.ArgumentParser, *, has_roles: bool) -> None:
@@ -40,6 +43,18 @@ def read_limit(text: str) -> int:
     return int(text)
 
 
+def ask_and_warn(workspace: Any, question: Callable[[Any], Answer]) -> Answer:
+    """Return what the index answers; say on standard error what it could not read."""
+    from pipeline.archive.index import ask_index
+    from pipeline.archive.listing import list_unreadable
+
+    answer, unreadable = ask_index(workspace, lambda index: (question(index), list_unreadable(index)))
+    for conversation_id, problem in unreadable:
+        text = f"Conversation {conversation_id} cannot be read, so it may be missing here: {problem}"
+        print(printing.make_visible(text), file=sys.stderr)
+    return answer
+
+
 # search
 
 
@@ -53,7 +68,6 @@ def add_search(commands: Any) -> None:
 
 def _search(arguments: argparse.Namespace) -> int:
     from pipeline.archive.conversation_printing import BOLD, PLAIN, format_hits
-    from pipeline.archive.index import ask_index
     from pipeline.archive.search import PLACES, search
 
     query = " ".join(arguments.query)
@@ -64,7 +78,7 @@ def _search(arguments: argparse.Namespace) -> int:
         places=(arguments.place,) if arguments.place else PLACES,
         limit=arguments.limit + 1,
     )
-    hits = [hit.as_json() for hit in ask_index(open_workspace(arguments), asked)]
+    hits = [hit.as_json() for hit in ask_and_warn(open_workspace(arguments), asked)]
     result = {"query": query, "hits": hits[: arguments.limit], "has_more": len(hits) > arguments.limit}
     if arguments.json:
         print_result(arguments, result, str)
@@ -88,11 +102,10 @@ def add_conversations(commands: Any) -> None:
 
 def _conversations(arguments: argparse.Namespace) -> int:
     from pipeline.archive.conversation_printing import format_conversations
-    from pipeline.archive.index import ask_index
     from pipeline.archive.listing import list_conversations
 
     asked = partial(list_conversations, filters=read_filters(arguments), limit=arguments.limit)
-    print_result(arguments, ask_index(open_workspace(arguments), asked), format_conversations)
+    print_result(arguments, ask_and_warn(open_workspace(arguments), asked), format_conversations)
     return EXIT_OK
 
 

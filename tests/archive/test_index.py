@@ -18,6 +18,7 @@ from pipeline.archive.conversations import Attachment, Block, Conversation, Kind
 from pipeline.archive.index import INDEX_FILE, WRITER_LOCK, IndexUnusable, Places
 from pipeline.archive.index_tables import SCHEMA_VERSION, find_fault
 from pipeline.archive.views import View
+from store.errors import DocumentCorrupt
 from store.machine_locks import hold_machine_lock
 from tests.archive.made_archive import STAGE, MadeArchive, commit_conversation, make_id, make_view
 
@@ -158,6 +159,43 @@ def test_a_note_that_is_taken_away_brings_the_imported_title_back(tmp_path):
     (archive.notes.root / f"{view.conversation_id}.json").unlink()
 
     assert archive.find("low") == {"Tides"}
+
+
+def test_a_view_that_changes_with_a_record_table_only_is_read_again(archive):
+    """As one does that a newer export lacks: no document comes for it."""
+    folder = archive.data.documents.root / STAGE
+    os.utime(folder, ns=(1, 1))
+    archive.ask(count("messages"))
+    view = next(iter(archive.views.values()))
+    archive.views[view.conversation_id] = view._replace(is_gone=True)
+
+    (archive.data.tasks_folder / "archive" / "set").mkdir(parents=True)
+
+    gone = "SELECT conversation_id FROM conversations WHERE is_gone"
+    assert archive.ask(lambda index: index.execute(gone).fetchall()) == [(view.conversation_id,)]
+
+
+def test_a_view_that_cannot_be_read_keeps_no_other_one_out_and_is_tried_again(archive):
+    views = dict(archive.views)
+    damaged = sorted(views)[3]
+    walk = archive.source.walk
+
+    def walk_or_fail(only):
+        for view in walk(only):
+            if view.conversation_id == damaged:
+                raise DocumentCorrupt(STAGE, damaged, "conversation.json", expected="a", found="b")
+            yield view
+
+    archive.source = archive.source._replace(walk=walk_or_fail)
+    os.utime(archive.data.documents.root / STAGE, ns=(1, 1))
+    found = archive.ask(lambda index: index.execute("SELECT conversation_id FROM conversations").fetchall())
+    told = archive.ask(lambda index: index.execute("SELECT * FROM unreadable").fetchall())
+    archive.source = archive.source._replace(walk=walk)
+
+    assert {name for (name,) in found} == views.keys() - {damaged}
+    assert [(name, "conversation.json" in problem) for name, problem in told] == [(damaged, True)]
+    assert archive.ask(count("conversations")) == 12
+    assert archive.ask(count("unreadable")) == 0
 
 
 def test_a_document_that_cannot_be_read_is_told_and_tried_again(archive):

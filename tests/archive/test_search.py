@@ -50,6 +50,29 @@ def test_a_query_finds_what_it_means(archive, query, titles):
 
 
 @pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("写真", True),
+        ("港の写真", True),
+        ('"港の写真"', True),
+        ("港 真", True),
+        ("写真港", False),
+        ("photo港", True),
+        ("ท่าเรือ", True),
+    ],
+)
+def test_languages_without_blanks_are_found_wherever_the_characters_stand(tmp_path, query, found):
+    archive = MadeArchive(tmp_path)
+    archive.put(make_view("あの港の写真", user="これはphoto港です", assistant="รูปท่าเรือเก่า"))
+
+    hits = archive.search(query)
+
+    assert bool(hits) is found
+    assert {hit.facts["title"] for hit in hits} <= {"あの港の写真"}
+    assert all("\u200b" not in hit.snippet for hit in hits)
+
+
+@pytest.mark.parametrize(
     ("query", "problem"),
     [
         ("", "empty"),
