@@ -47,7 +47,7 @@ LAYERS = [
     ["pipeline.archive.conversation_printing"],
     ["pipeline.archive.front_matter"],
     ["pipeline.archive.reading", "pipeline.archive.times", "pipeline.archive.trees", "pipeline.archive.titles"],
-    ["pipeline.archive.peeking", "pipeline.archive.zip_files"],
+    ["pipeline.archive.peeking", "pipeline.archive.neighbours", "pipeline.archive.zip_files"],
     ["pipeline.archive.json_text", "pipeline.archive.entries"],
     ["pipeline.archive.clean_values"],
     ["pipeline.archive.decoding"],
