@@ -315,6 +315,18 @@ def test_a_file_that_is_joined_by_its_name_is_no_other_link_of_the_message():
     assert (feet.status, inches.status) == ("present", "missing")
 
 
+def test_a_file_in_the_sandbox_is_that_of_its_message():
+    library = [
+        list_file(f"of m{number}".encode(), file_id=f"file-{number}", origination_message_id=f"m{number}")
+        for number in (1, 2)
+    ]
+    files = {"file-1.dat": b"of m1", "file-2.dat": b"of m2", "library_files.json": library}
+
+    first, second = import_with(files, LINK, LINK)
+
+    assert [first.extra["member"], second.extra["member"]] == ["file-1.dat", "file-2.dat"]
+
+
 def test_what_the_library_knows_of_a_file_without_bytes_is_kept():
     message = make_message("user", "see", metadata={"attachments": [{"id": "file-L"}]})
 
