@@ -36,6 +36,8 @@ from pathlib import Path, PurePath
 from store.errors import WriteFailed
 from store.flushing import Flush, open_flush
 
+BATCH_FROM = 16  # folders that are cheaper with one flush for all, although that also takes what others have written
+
 FILE_MODE = 0o444
 FOLDER_MODE = 0o755
 NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -339,7 +341,7 @@ def commit_folders(
         create_folder(parent)
     create_temporary_folder(temporary_folder)
     staged = {final: unique_path(temporary_folder, final.name) for final in files_by_folder}
-    with _flush_for(parents[0], into=temporary_folder, is_batch=len(staged) > 1) as flush:
+    with _flush_for(parents[0], into=temporary_folder, is_batch=len(staged) >= BATCH_FROM) as flush:
         written = [_write_folder(staged[final], files, flush) for final, files in files_by_folder.items()]
         flush.finish([folder for folders in written for folder in folders])
         losers = [None if _rename_into_place(source, final) else source for final, source in staged.items()]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from store import flushing
+from store import durable, flushing
 from store.data_root import DataRoot
 from store.durable import NewFile, commit_folder, create_folder, place_file, rename_without_replacing
 from store.errors import WriteFailed
@@ -70,6 +70,7 @@ def flush_kind(request, monkeypatch) -> str:
     """Whether each file is synced by itself, or all that is written by one syncfs."""
     is_shared = request.param == "shared"
     monkeypatch.setattr(flushing, "SHARED_FROM", 1 if is_shared else 1_000_000)
+    monkeypatch.setattr(durable, "BATCH_FROM", 2)
     monkeypatch.setattr(flushing, "can_share", lambda device: is_shared)
     monkeypatch.setattr(flushing, "_shared_by_device", {})
     return request.param

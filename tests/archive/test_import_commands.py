@@ -1,0 +1,226 @@
+"""`daybook import` and its Luigi tasks as a person starts them, with the importers that are shipped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.archive.import_display import ImportDisplay
+from pipeline.cli import main
+from store.data_root import DataRoot
+
+SAMPLES = Path(__file__).parent.parent.parent.parent / "shared" / "data" / "chats"
+LUIGI = str(Path(sys.executable).parent / "luigi")
+EXIT_SKIPPED = 33
+
+
+def make_chat(number: int, *texts: str) -> dict[str, Any]:
+    """Return a conversation as ChatGPT exports it."""
+    mapping: dict[str, Any] = {"root": {"id": "root", "message": None, "parent": None, "children": []}}
+    parent = "root"
+    for position, text in enumerate(texts):
+        name, role = f"{number}-{position}", "assistant" if position % 2 else "user"
+        content = {"content_type": "text", "parts": [text]}
+        message = {"id": name, "author": {"role": role}, "create_time": 1_750_000_000 + position, "content": content}
+        mapping[name] = {"id": name, "parent": parent, "children": [], "message": message}
+        parent = name
+    return {"conversation_id": f"chat-{number}", "title": f"Chat {number}", "mapping": mapping, "current_node": parent}
+
+
+@pytest.fixture
+def export(tmp_path) -> str:
+    path = tmp_path / "export.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("conversations.json", json.dumps([make_chat(1, "hello", "yes?"), make_chat(2, "bye")]))
+        archive.writestr("user.json", json.dumps({"id": "user-1", "email": "ann@example.org"}))
+        archive.writestr("photo.png", b"\x89PNG\r\n\x1a\n" + bytes(20))
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Nothing here depends on the folder of the repository."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DAYBOOK_DATA_ROOT", "DAYBOOK_CONFIG_ROOT", "LUIGI_CONFIG_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run_json(capsys, *words: str, code: int = 0) -> Any:
+    assert main([*words, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_an_import_ends_with_a_report_and_a_second_one_says_that_nothing_changed(export, capsys):
+    assert main(["import", export]) == 0
+    first = capsys.readouterr().out
+    assert "2 records seen = 2 imported + 0 unchanged + 0 skipped" in first
+    assert "kept, without conversations: 2 files" in first
+    assert "example.org" not in first
+
+    assert main(["import", export]) == 0
+    assert "2 records seen = 0 imported + 2 unchanged + 0 skipped" in capsys.readouterr().out
+
+
+def test_the_exit_code_says_that_something_was_skipped(tmp_path, capsys):
+    (tmp_path / "c.json").write_text(json.dumps([make_chat(1, "hello"), 42]))
+    report = run_json(capsys, "import", "c.json", code=EXIT_SKIPPED)
+
+    totals = report["totals"]
+    assert totals["seen"] == totals["imported"] + totals["unchanged"] + totals["skipped"] == 2
+    assert all(skip["place"] for skip in report["sets"][0]["files"][0]["skips"])
+
+    (tmp_path / "x.json").write_text('{"colour": 1}')
+    assert run_json(capsys, "import", "x.json", code=EXIT_SKIPPED)["totals"]["unrecognised"] == 1
+    assert run_json(capsys, "import", "not-there.json", code=EXIT_SKIPPED)["unread"][0]["place"] == "not-there.json"
+
+
+def test_explain_tells_what_takes_each_file_and_keeps_nothing(export, capsys, tmp_path):
+    explanation = run_json(capsys, "import", "--explain", export)
+
+    (source,) = explanation["sources"]
+    found = {file["name"]: file for file in source["files"]}
+    assert (found["conversations.json"]["importer"], found["conversations.json"]["peeked"]) == ("chatgpt", 2)
+    assert found["conversations.json"]["reason"]
+    assert found["user.json"]["artifact"]
+    assert found["photo.png"]["kind"] == "binary"
+    assert not list((tmp_path / "data").glob("docs/*"))
+
+
+def test_again_makes_what_was_deleted_and_needs_no_path(export, capsys, tmp_path):
+    run_json(capsys, "import", export)
+    shutil.rmtree(tmp_path / "data" / "docs" / "conversation")
+    Path(export).unlink()
+
+    report = run_json(capsys, "import", "--again")
+
+    assert report["earlier"][0]["totals"]["imported"] == 2
+    assert run_json(capsys, "import", "--again")["earlier"] == []
+
+
+@pytest.mark.parametrize("words", [["import"], ["import", "--again", "a.json"]])
+def test_neither_nothing_nor_both_can_be_asked_for(words, capsys):
+    assert main(words) == 1
+    assert "Expected either paths to import, or --again" in capsys.readouterr().err
+
+
+def test_rebuild_makes_conversations_again_and_names_one_that_was_altered(export, capsys, tmp_path):
+    run_json(capsys, "import", export)
+    result = run_json(capsys, "rebuild", "--all")
+    assert (result["documents"]["conversation"]["same"], result["documents"]["export"]["same"]) == (2, 4)
+
+    path = next((tmp_path / "data" / "docs" / "conversation").glob("*/conversation.json"))
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes().replace(b"Chat", b"Chut"))
+
+    (finding,) = run_json(capsys, "rebuild", "--all", code=1)["findings"]
+    assert (finding["outcome"], finding["file"]) == ("different", "conversation.json")
+    assert finding["line"] > 1
+
+
+def test_nothing_of_the_archive_is_ever_garbage(export, capsys, tmp_path):
+    run_json(capsys, "import", export)
+    shutil.rmtree(tmp_path / "data" / "tasks")
+    before = sorted((tmp_path / "data" / "docs").glob("*/*"))
+
+    assert run_json(capsys, "gc", "--apply", "--older-than", "0")["documents"]["count"] == 0
+
+    assert sorted((tmp_path / "data" / "docs").glob("*/*")) == before
+
+
+def test_documents_of_the_archive_have_a_lineage_and_can_be_shown(export, capsys, tmp_path):
+    run_json(capsys, "import", export)
+    doc_id = DataRoot(tmp_path / "data").documents.list_ids("conversation")[0]
+
+    assert run_json(capsys, "lineage", doc_id)["parents"][0]["stage"] == "export"
+
+
+# Progress
+
+
+class Terminal:
+    """Text that is written to a terminal, or to something else."""
+
+    def __init__(self, *, moves: bool) -> None:
+        self.text, self._moves = "", moves
+
+    def isatty(self) -> bool:
+        return self._moves
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def flush(self) -> None: ...
+
+
+def test_progress_has_bytes_rate_and_time_left():
+    display = ImportDisplay(Terminal(moves=True))  # type: ignore[arg-type]
+    display.begin("reading", 10_000_000)
+    display.read(2_500_000)
+    display.make(7)
+
+    assert display.describe(5.0) == "reading: 2 of 10 MB, 7 conversations, 0 MB/s, 0:15 left"
+
+
+def test_nothing_moves_where_there_is_no_terminal():
+    stream = Terminal(moves=False)
+    display = ImportDisplay(stream)  # type: ignore[arg-type]
+    display.begin("reading", 100)
+    display.read(50)
+    display.stop()
+
+    assert stream.text == ""
+
+
+# Luigi
+
+
+def run_luigi(tmp_path: Path, *words: str) -> str:
+    folder = ["--local-scheduler", "--daybook-data-root", str(tmp_path / "data")]
+    command = [LUIGI, "--module", "pipeline", *words, *folder]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_the_tasks_keep_the_bytes_and_make_the_conversations_and_do_nothing_twice(export, tmp_path):
+    documents = DataRoot(tmp_path / "data").documents
+
+    run_luigi(tmp_path, "ImportExport", "--path", export)
+    assert (len(documents.list_ids("export")), documents.list_ids("conversation")) == (4, [])
+
+    first = run_luigi(tmp_path, "Conversations", "--path", export)
+    assert "1 ran successfully" in first
+    assert len(documents.list_ids("conversation")) == 2
+
+    shutil.rmtree(tmp_path / "data" / "docs" / "conversation")
+    run_luigi(tmp_path, "Conversations")
+    assert len(documents.list_ids("conversation")) == 2
+    assert "Did not run any tasks" in run_luigi(tmp_path, "Conversations", "--path", export)
+
+
+# The samples
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the samples are not beside the repository")
+@pytest.mark.slow
+def test_every_sample_is_imported_and_comes_back_byte_for_byte(capsys, tmp_path):
+    paths = sorted(str(path) for path in SAMPLES.glob("*/*"))
+    report = run_json(capsys, "import", *paths)
+    assert report["mismatches"] == report["unread"] == []
+    assert all(each["totals"]["imported"] + each["totals"]["unchanged"] for each in report["sets"])
+    documents = tmp_path / "data" / "docs"
+    before = {path: path.read_bytes() for path in documents.rglob("*") if path.is_file()}
+
+    shutil.rmtree(documents / "conversation")
+    shutil.rmtree(tmp_path / "data" / "tasks")
+    run_json(capsys, "import", *reversed(paths))
+
+    assert {path: path.read_bytes() for path in documents.rglob("*") if path.is_file()} == before
