@@ -761,9 +761,14 @@ def test_files_that_two_lists_repeat_are_one_each():
 
 
 def test_a_file_that_one_list_has_by_its_name_alone_is_the_others():
-    conversation = read(say("m", "human", "", files=["a.png"], files_v2=[{"file_name": "a.png", "file_uuid": "1"}]))
+    whole, named = {"file_name": "a.png", "file_uuid": "1"}, {"file_name": "a.png", "size_bytes": 7}
+    one, other = (
+        list_attachments(read(say("m", "human", "", files=files, files_v2=files_v2)))
+        for files, files_v2 in ((["a.png"], [whole]), ([whole], [named]))
+    )
 
-    assert [(each.id, each.name) for each in list_attachments(conversation)] == [("1", "a.png")]
+    assert [(each.id, each.name, each.size_bytes) for each in one] == [("1", "a.png", None)]
+    assert [(each.id, each.name, each.size_bytes) for each in other] == [("1", "a.png", 7)]
 
 
 def test_equal_names_with_other_ids_are_two_files():
