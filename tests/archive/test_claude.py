@@ -829,6 +829,21 @@ def test_the_one_user_beside_a_chat_is_its_account():
     assert [each.conversation.account for each in parse_all(CLAUDE, file, [file, USERS, other])] == [None]
 
 
+@pytest.mark.parametrize(
+    ("name", "account"),
+    [
+        ("2026.zip/design_chats/a.json", "acct"),
+        ("2026.zip/conversations.json", "acct"),
+        ("chat.json", None),
+        ("2025.zip/conversations.json", None),
+    ],
+)
+def test_the_account_of_another_export_is_not_a_chats(name, account):
+    file, users = make_member(name, make_chat()), USERS._replace(name="2026.zip/users.json")
+
+    assert [each.conversation.account for each in parse_all(CLAUDE, file, [file, users])] == [account]
+
+
 def test_a_chats_own_account_goes_first():
     file = make_member("chat.json", make_chat(account={"uuid": "own"}))
     (record,), _ = split_all(CLAUDE, file, [file, USERS])
