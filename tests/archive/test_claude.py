@@ -844,6 +844,12 @@ def test_the_account_of_another_export_is_not_a_chats(name, account):
     assert [each.conversation.account for each in parse_all(CLAUDE, file, [file, users])] == [account]
 
 
+def test_the_account_beside_a_zip_is_not_that_of_the_chats_in_it():
+    file = make_member("2026.zip/conversations.json", make_chat())
+
+    assert [each.conversation.account for each in parse_all(CLAUDE, file, [file, USERS])] == [None]
+
+
 def test_a_chats_own_account_goes_first():
     file = make_member("chat.json", make_chat(account={"uuid": "own"}))
     (record,), _ = split_all(CLAUDE, file, [file, USERS])

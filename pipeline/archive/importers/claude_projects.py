@@ -36,7 +36,8 @@ class SideFiles:
     def __init__(self, file: Member, siblings: Sequence[Member]) -> None:
         self._siblings = siblings if len(siblings) <= MOST_SIBLINGS else ()
         folder = PurePosixPath(file.name).parent
-        self._folders = (folder, folder.parent)  # design chats stand in a folder of their own
+        # Design chats stand in a folder of their own. What is around a ZIP is no part of its export.
+        self._folders = (folder,) if folder.suffix.lower() == ".zip" else (folder, folder.parent)
 
     def find_account(self) -> Found | None:
         """Return the one user whose export this is. Another export in the same folder says nothing of it."""
