@@ -114,6 +114,8 @@ def test_a_call_that_failed_is_an_error():
         call_of(status="success", result=response_of(error="no such file")),
         call_of(status="cancelled", result=response_of()),
         call_of(status="success", resultDisplay="shown"),
+        call_of(status="success", result=[{"functionResponse": {"response": "plain"}}]),
+        call_of(status="success", result=response_of(brand="new")),
     ]
     (message,) = import_messages(gemini("", toolCalls=calls)).messages
 
@@ -124,7 +126,10 @@ def test_a_call_that_failed_is_an_error():
         ("no such file", True),
         ("", None),
         ("shown", False),
+        ("plain", False),
+        ("", False),
     ]
+    assert results[6].extra == {"responses": [{"brand": "new"}]}
     assert results[3].flags == ["interrupted"]
     assert {block.call_id for block in message.blocks} == {"c1"}
 
@@ -136,6 +141,13 @@ def test_a_call_keeps_what_it_shows():
     use = message.blocks[0]
     assert (use.tool_name, use.input) == ("read_file", {"file_path": "a.txt"})
     assert use.extra == {"displayName": "ReadFile", "resultDisplay": {"a": 1}}
+
+
+def test_tokens_that_usage_has_no_place_for_are_kept():
+    (message,) = import_messages(gemini("x", tokens={"input": 1, "tool": 2, "total": 3})).messages
+
+    assert (message.usage.input_tokens, message.usage.usage_id) == (1, "g1")
+    assert message.extra == {"tokens": {"tool": 2, "total": 3}}
 
 
 def test_notices_are_system_messages_and_hidden():

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from pipeline.archive.importers.values import first_text, list_of, object_of, text_of
-from pipeline.archive.times import read_time
+from pipeline.archive.times import is_damaged_time, read_time
 
 META, ITEM, EVENT, TURN, COMPACTED = "session_meta", "response_item", "event_msg", "turn_context", "compacted"
 ENVELOPES = frozenset({META, ITEM, EVENT, TURN, COMPACTED, "world_state", "inter_agent_communication"})
@@ -42,6 +42,7 @@ class Entry(NamedTuple):
     time: str | None
     kind: str
     payload: dict[str, Any]
+    damaged_time: Any = None  # as it stands there
 
     @property
     def type(self) -> str:
@@ -82,7 +83,7 @@ def read_entries(value: Any) -> list[Entry]:
     if isinstance(value, dict):
         header = object_of(value.get("session"))
         items = [_read_line(None, item) for item in list_of(value.get("items"))]
-        return [Entry(None, read_time(header.get("timestamp")), META, header), *items]
+        return [_make_entry(None, META, header, time=header.get("timestamp")), *items]
     return [_read_line(line, said) for line, said in value]
 
 
@@ -90,14 +91,19 @@ def _read_line(line: int | None, value: Any) -> Entry:
     record = object_of(value)
     payload, kind = record.get("payload"), text_of(record.get("type"))
     if kind and isinstance(payload, dict):
-        return Entry(line, read_time(first_text(record.get("timestamp"), payload.get("timestamp"))), kind, payload)
+        time = record.get("timestamp")
+        return _make_entry(line, kind, payload, time=payload.get("timestamp") if time is None else time)
     if is_header(record):
-        return Entry(line, read_time(record["timestamp"]), META, record)
+        return _make_entry(line, META, record, time=record["timestamp"])
     if "record_type" in record:
         return Entry(line, None, MARKER, record)
     if kind:
-        return Entry(line, read_time(record.get("timestamp")), ITEM, record)
+        return _make_entry(line, ITEM, record, time=record.get("timestamp"))
     return Entry(line, None, UNKNOWN, record if record else {"value": value})
+
+
+def _make_entry(line: int | None, kind: str, payload: dict[str, Any], *, time: Any) -> Entry:
+    return Entry(line, read_time(time), kind, payload, time if is_damaged_time(time) else None)
 
 
 def find_session_id(entries: Sequence[Entry]) -> str | None:

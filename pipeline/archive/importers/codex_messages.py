@@ -33,6 +33,7 @@ from pipeline.archive.importers.codex_repeats import (
 )
 from pipeline.archive.importers.codex_usage import UsageCounter
 from pipeline.archive.importers.inline_files import attach_url, block_of, decode_base64, keep_inline
+from pipeline.archive.importers.odd_values import DAMAGED_TIME, UNKNOWN_TYPE, warn
 from pipeline.archive.importers.values import (
     count_of,
     first_text,
@@ -94,10 +95,14 @@ class MessageBuilder:
     def take(self, place: int, entry: Entry, *, ancestor: str | None) -> None:
         before = len(self.conversation.messages)
         self._read(place, entry)
+        if entry.damaged_time is not None:
+            warn(self.conversation, DAMAGED_TIME)
         for message in self.conversation.messages[before:]:
             message.created = message.created or entry.time
             if entry.line is not None:
                 message.extra["line"] = entry.line
+            if entry.damaged_time is not None:
+                message.extra[DAMAGED_TIME] = entry.damaged_time
             if ancestor:
                 message.extra["copied_from"] = ancestor
 
@@ -142,12 +147,9 @@ class MessageBuilder:
     def keep_line(self, entry: Entry) -> None:
         """Keep a line that is no message, as it was."""
         if entry.kind == UNKNOWN or entry.kind not in KNOWN_LINES:
-            self.warn("unknown_type")
+            warn(self.conversation, UNKNOWN_TYPE)
         line: dict[str, Json] = {"type": entry.kind, "payload": without_secrets(entry.payload)}
         self.other_lines.append(line if entry.line is None else {"line": entry.line, **line})
-
-    def warn(self, what: str) -> None:
-        self.conversation.warnings[what] = self.conversation.warnings.get(what, 0) + 1
 
     # What is said.
 
@@ -193,7 +195,7 @@ class MessageBuilder:
         refusal = text_of(record.get("refusal"))
         if refusal:
             return Block(Kind.TEXT, refusal, flags=["refusal"])
-        self.warn("unknown_type")
+        warn(self.conversation, UNKNOWN_TYPE)
         return _unknown_block(piece)
 
     def read_reasoning(self, item: dict[str, Any]) -> None:
@@ -285,7 +287,7 @@ class MessageBuilder:
 
     def read_unknown_item(self, item: dict[str, Any]) -> None:
         """Keep an item of the canonical log that nobody told us of, and show it."""
-        self.warn("unknown_type")
+        warn(self.conversation, UNKNOWN_TYPE)
         role = ROLES.get(text_of(item.get("role")) or "", Role.UNKNOWN)
         self.add(role, [_unknown_block(item)], native_id=text_of(item.get("id")))
 
@@ -450,7 +452,7 @@ def _unknown_block(value: Any) -> Block:
     record = object_of(value)
     text = first_text(record.get("text"), record.get("message"), record.get("content"))
     kind = Kind.TEXT if text else Kind.CONTEXT
-    return Block(kind, text, flags=["unknown_type"], raw=without_secrets(value))
+    return Block(kind, text, flags=[UNKNOWN_TYPE], raw=without_secrets(value))
 
 
 def _local_picture(path: Any) -> Block:

@@ -13,6 +13,7 @@ from pipeline.archive.conversations import Block, Conversation, Json, Kind, Mess
 from pipeline.archive.importers.inline_files import attach_url, block_of, decode_base64, keep_inline
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.linear import chain_messages, fill_times, give_keys
+from pipeline.archive.importers.odd_values import UNKNOWN_TYPE, read_noted_time, warn
 from pipeline.archive.importers.values import (
     count_of,
     first_text,
@@ -25,7 +26,6 @@ from pipeline.archive.importers.values import (
 )
 from pipeline.archive.reading import peek as peek_at
 from pipeline.archive.reading import read_lines, read_value
-from pipeline.archive.times import read_time
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
 
@@ -42,6 +42,7 @@ TOP_KEYS = frozenset({"sessionId", "messages", "startTime", "lastUpdated", "summ
 READ_KEYS = frozenset(
     {"id", "timestamp", "type", "content", "displayContent", "thoughts", "tokens", "model", "toolCalls"}
 )
+TOKENS = frozenset({"input", "output", "cached", "thoughts"})
 CALL_KEYS = frozenset({"id", "name", "args", "result", "status", "timestamp"})
 
 
@@ -81,10 +82,10 @@ class GeminiCliImporter:
     def parse(self, record: Record) -> Parsed:
         session = object_of(record.value)
         conversation = Conversation(self.provider, record.key)
-        conversation.created = read_time(session.get("startTime"))
-        conversation.updated = read_time(session.get("lastUpdated"))
         conversation.cwd = next((path for path in list_of(session.get("directories")) if isinstance(path, str)), None)
         conversation.extra = rest_of(session, TOP_KEYS | {"$leaf"})
+        conversation.created = read_noted_time(session.get("startTime"), conversation, conversation.extra)
+        conversation.updated = read_noted_time(session.get("lastUpdated"), conversation, conversation.extra)
         if len(list_of(session.get("directories"))) > 1:
             conversation.extra["directories"] = session["directories"]
         extras: dict[str, bytes] = {}
@@ -149,11 +150,13 @@ def _read_message(value: Any, conversation: Conversation, extras: dict[str, byte
     record = object_of(value)
     kind = text_of(record.get("type")) or ""
     message = Message("", role=ROLES.get(kind, Role.UNKNOWN), native_id=text_of(record.get("id")))
-    message.created = read_time(record.get("timestamp"))
     message.model = text_of(record.get("model"))
     message.origin = Origin.HUMAN if message.role == Role.USER else None
     message.hidden = "notice" if kind in NOTICES else None
     message.extra = rest_of(record, READ_KEYS | {"$parent"})
+    message.created = read_noted_time(record.get("timestamp"), conversation, message.extra)
+    tokens = rest_of(object_of(record.get("tokens")), TOKENS)
+    message.extra |= {"tokens": tokens} if tokens else {}
     message.usage = _read_usage(record.get("tokens"), message.native_id)
     message.blocks = [
         *_read_thoughts(record.get("thoughts")),
@@ -163,8 +166,8 @@ def _read_message(value: Any, conversation: Conversation, extras: dict[str, byte
     if kind in ("error", "warning"):
         message.blocks = [_flag(block, kind) for block in message.blocks]
     if kind not in ROLES:
-        conversation.warnings["unknown_type"] = conversation.warnings.get("unknown_type", 0) + 1
-        message.blocks.append(Block(Kind.CONTEXT, flags=["unknown_type"], raw=without_secrets(value)))
+        warn(conversation, UNKNOWN_TYPE)
+        message.blocks.append(Block(Kind.CONTEXT, flags=[UNKNOWN_TYPE], raw=without_secrets(value)))
     return message
 
 
@@ -212,7 +215,7 @@ def _read_piece(piece: Any, extras: dict[str, bytes]) -> Block | None:
         return block_of(attach_url(extras, linked["fileUri"], mime_type=text_of(linked.get("mimeType"))))
     if part.keys() <= {"text", "thought", "thoughtSignature"} and isinstance(piece, dict):
         return None
-    return Block(Kind.CONTEXT, flags=["unknown_type"], raw=without_secrets(piece))
+    return Block(Kind.CONTEXT, flags=[UNKNOWN_TYPE], raw=without_secrets(piece))
 
 
 def _read_usage(tokens: Any, usage_id: str | None) -> Usage | None:
@@ -240,19 +243,17 @@ def _read_calls(calls: Any) -> Iterator[Block]:
 
 
 def _read_result(call: dict[str, Any]) -> Block | None:
-    parts = call.get("result") if isinstance(call.get("result"), list) else [call.get("result")]
-    responses = [
-        object_of(object_of(object_of(part).get("functionResponse")).get("response")) for part in list_of(parts)
-    ]
-    texts = [first_text(response.get("output"), response.get("error")) for response in responses]
-    texts += [text_of(part) or text_of(object_of(part).get("text")) for part in list_of(parts)]
+    result = call.get("result")
+    parts = result if isinstance(result, list) else [] if result is None else [result]
+    responses = [object_of(object_of(part).get("functionResponse")).get("response") for part in parts]
+    words = [text for part in [*responses, *parts] if (text := _words_of(part))]
+    unread = [without_secrets(response) for response in responses if response and not _words_of(response)]
     status = text_of(call.get("status"))
-    words = [text for text in texts if text]
     if not words and text_of(call.get("resultDisplay")):
         words = [call["resultDisplay"]]
-    if not words and status not in ("success", "error", "cancelled"):
+    if not words and not unread and status not in ("success", "error", "cancelled"):
         return None
-    failed = status == "error" or any("error" in response for response in responses)
+    failed = status == "error" or any("error" in object_of(response) for response in responses)
     return Block(
         Kind.TOOL_RESULT,
         "\n".join(words),
@@ -260,4 +261,11 @@ def _read_result(call: dict[str, Any]) -> Block | None:
         call_id=text_of(call.get("id")),
         is_error=True if failed else False if status == "success" else None,
         flags=["interrupted"] if status == "cancelled" else [],
+        extra={"responses": unread} if unread else {},
     )
+
+
+def _words_of(part: Any) -> str | None:
+    """Return the words of a response, of a part, or of a text."""
+    record = object_of(part)
+    return text_of(part) or first_text(record.get("output"), record.get("error"), record.get("text"))
