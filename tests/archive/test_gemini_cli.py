@@ -215,6 +215,21 @@ def test_lines_that_were_rewound_stay_beside_the_path():
     assert parents["u2"] == "g1"
 
 
+def test_a_session_rewound_to_its_beginning_has_no_active_path():
+    conversation = import_lines(user("hi"), gemini("ho"), {"$rewindTo": "u1"})
+
+    assert [message.is_active for message in conversation.messages] == [False, False]
+    assert conversation.active_leaf is None
+
+
+def test_lines_without_ids_follow_each_other_and_a_rewind_to_nowhere_changes_nothing():
+    notice = {"type": "info", "content": "x"}
+    conversation = import_lines(user("hi"), notice, notice, {"$rewindTo": "nowhere"}, {"$rewindTo": [1]}, gemini("ho"))
+
+    assert [message.is_active for message in conversation.messages] == [True] * 4
+    assert conversation.messages[3].parent == conversation.messages[2].key
+
+
 def test_a_cut_last_line_is_no_loss():
     content = "".join(json.dumps(line) + "\n" for line in [HEAD, user("hi")]) + '{"id": "g1", "ty'
     records, skips = split_all(IMPORTER, make_member("f", content))

@@ -9,7 +9,7 @@ A record's value is a list of [line, value], or the object of G1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -78,13 +78,14 @@ def is_whole_session(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("session"), dict) and isinstance(value.get("items"), list)
 
 
-def read_entries(value: Any) -> list[Entry]:
-    """Return the entries of a record's value, in the order of the file."""
+def read_entries(value: Any) -> Iterator[Entry]:
+    """Yield the entries of a record's value, in the order of the file."""
     if isinstance(value, dict):
         header = object_of(value.get("session"))
-        items = [_read_line(None, item) for item in list_of(value.get("items"))]
-        return [_make_entry(None, META, header, time=header.get("timestamp")), *items]
-    return [_read_line(line, said) for line, said in value]
+        yield _make_entry(None, META, header, time=header.get("timestamp"))
+        yield from (_read_line(None, item) for item in list_of(value.get("items")))
+    else:
+        yield from (_read_line(line, said) for line, said in value)
 
 
 def _read_line(line: int | None, value: Any) -> Entry:
@@ -103,10 +104,11 @@ def _read_line(line: int | None, value: Any) -> Entry:
 
 
 def _make_entry(line: int | None, kind: str, payload: dict[str, Any], *, time: Any) -> Entry:
-    return Entry(line, read_time(time), kind, payload, time if is_damaged_time(time) else None)
+    read = read_time(time)
+    return Entry(line, read, kind, payload, time if read is None and is_damaged_time(time) else None)
 
 
-def find_session_id(entries: Sequence[Entry]) -> str | None:
+def find_session_id(entries: Iterable[Entry]) -> str | None:
     """Return the id of the conversation: that of the first header, because forks repeat their ancestor's."""
     headers = (entry.payload for entry in entries if entry.kind == META)
     return next((found for header in headers if (found := id_of_header(header))), None)

@@ -82,6 +82,7 @@ class MessageBuilder:
     def __init__(self, conversation: Conversation, repeats: Repeats) -> None:
         self.conversation = conversation
         self.repeats = repeats
+        self.calls = set(repeats.calls)  # call_ids that have a message
         self.extras: dict[str, bytes] = {}
         self.usage = UsageCounter()
         self.path: list[Message] = []  # the active one
@@ -312,7 +313,7 @@ class MessageBuilder:
     def read_begin(self, event: dict[str, Any]) -> None:
         """A command or tool that began: a call, where no item has it."""
         call_id = text_of(event.get("call_id"))
-        if call_id is None or call_id in self.repeats.calls:
+        if call_id is None or call_id in self.calls:
             self.events[text_of(event.get("type")) or UNKNOWN] += 1
             return
         self._add_call(event, call_id)
@@ -325,7 +326,7 @@ class MessageBuilder:
         block = Block(Kind.TOOL_USE, tool_name=named or kind, call_id=call_id, input=without_secrets(given))
         self.add(Role.ASSISTANT, [block], extra={"event": text_of(event.get("type"))})
         if call_id:
-            self.repeats = self.repeats._replace(calls=self.repeats.calls | {call_id})
+            self.calls.add(call_id)
 
     def read_end(self, event: dict[str, Any]) -> None:
         """A command or tool that ended: its result, where no item has it; else the item took the exit code from it."""
@@ -333,7 +334,7 @@ class MessageBuilder:
         if call_id in self.repeats.results:
             self.events[text_of(event.get("type")) or UNKNOWN] += 1
             return
-        if call_id not in self.repeats.calls:
+        if call_id not in self.calls:
             self._add_call(event, call_id)
         outcome = read_outcome(event)
         block = Block(

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.archive.conversations import Block, Conversation, Json, Kind, Message, Origin, Role, Usage
 from pipeline.archive.importers.inline_files import attach_url, block_of, decode_base64, keep_inline
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
-from pipeline.archive.importers.linear import chain_messages, fill_times, give_keys
+from pipeline.archive.importers.linear import chain_messages, fill_times, give_keys, settle_path
 from pipeline.archive.importers.odd_values import UNKNOWN_TYPE, read_noted_time, warn
 from pipeline.archive.importers.values import (
     count_of,
@@ -27,7 +27,6 @@ from pipeline.archive.importers.values import (
 from pipeline.archive.reading import peek as peek_at
 from pipeline.archive.reading import read_lines, read_value
 from pipeline.archive.titles import choose_title
-from pipeline.archive.trees import settle_tree
 
 ROLES = {
     "user": Role.USER,
@@ -103,46 +102,39 @@ def _id_of(session: Any) -> str:
 
 
 def _read_session(lines: Sequence[Any]) -> dict[str, Json]:
-    """Return the session that lines add up to, as the object of the older form."""
+    """Return the session that lines add up to, as the object of the older form, with the places of parents and leaf."""
     session = dict(object_of(lines[0])) if lines else {}
-    messages: list[dict[str, Any]] = []
-    path: list[str] = []
+    messages: list[Json] = []
+    path: list[int] = []  # places in the list of messages
+    place_by_id: dict[str, int] = {}  # of those on the path
     for line in map(object_of, lines[1:]):
+        native_id, target = text_of(line.get("id")), text_of(line.get("$rewindTo"))
         if isinstance(line.get("$set"), dict):
             session |= {name: value for name, value in line["$set"].items() if name != "messages"}
-        elif "$rewindTo" in line:
-            path = path[: path.index(line["$rewindTo"])] if line["$rewindTo"] in path else []
-        elif line:
-            path = _add_line(messages, path, line)
-    return {**session, "messages": list(messages), "$leaf": path[-1] if path else None}
-
-
-def _add_line(messages: list[dict[str, Any]], path: list[str], line: dict[str, Any]) -> list[str]:
-    """Add a message, or put it in the place of the one with its id; return the ids of the path with it."""
-    native_id = text_of(line.get("id")) or ""
-    place = next((place for place in reversed(range(len(messages))) if messages[place].get("id") == native_id), None)
-    if native_id in path and place is not None:
-        messages[place] = {**line, "$parent": messages[place].get("$parent")}
-        return path
-    messages.append({**line, "$parent": path[-1] if path else None})
-    return [*path, native_id]
+        elif target in place_by_id:
+            path = [place for place in path if place < place_by_id[target]]
+            place_by_id = {found: place for found, place in place_by_id.items() if place < place_by_id[target]}
+        elif native_id in place_by_id:
+            place = place_by_id[native_id]
+            messages[place] = {**line, "$parent": object_of(messages[place])["$parent"]}
+        elif line and "$rewindTo" not in line:
+            messages.append({**line, "$parent": path[-1] if path else None})
+            path.append(len(messages) - 1)
+            place_by_id |= {native_id: path[-1]} if native_id else {}
+    return {**session, "messages": messages, "$leaf": path[-1] if path else None}
 
 
 def _settle(conversation: Conversation, session: dict[str, Any]) -> None:
     messages = conversation.messages
     chain_messages(messages)
-    values = list_of(session.get("messages"))
+    leaf: Any = len(messages) - 1 if messages else None
     if "$leaf" in session:  # from lines, which say what was rewound
-        place_by_id: dict[str | None, str] = {
-            message.native_id: message.key for message in messages if message.native_id
-        }
-        for message, value in zip(messages, values, strict=True):
-            message.parent = place_by_id.get(text_of(object_of(value).get("$parent")))
-        leaf_key = place_by_id.get(text_of(session.get("$leaf")))
-    else:
-        leaf_key = messages[-1].key if messages else None
+        leaf = session["$leaf"]
+        for message, value in zip(messages, list_of(session.get("messages")), strict=True):
+            parent = object_of(value).get("$parent")
+            message.parent = None if parent is None else str(parent)
     keys = give_keys(conversation, has_ids=True)
-    settle_tree(conversation, leaf=keys.get(leaf_key) if leaf_key else None)
+    settle_path(conversation, leaf=keys.get(str(leaf)))
     fill_times(conversation)
 
 
