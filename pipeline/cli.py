@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline import history_printing, printing
 from pipeline.archive.import_commands import add_import
+from pipeline.archive.render_commands import add_render
 from pipeline.build_result import BuildResult
 from pipeline.command_line import Command, add_command, open_workspace, print_result, roots_of
 from pipeline.completeness import find_complete
@@ -96,6 +97,7 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "parse": _add_parse,
         "adopt": _add_adopt,
         "import": add_import,
+        "render": add_render,
     }
     for add in [known[asked]] if asked in known else known.values():
         add(commands)

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from pipeline.archive.conversation_documents import EXTRAS_FOLDER
 from pipeline.archive.conversations import Attachment, AttachmentStatus, Conversation
+from pipeline.archive.exports import CONTENT_FILE
 from pipeline.archive.file_names import GivenName, name_attachments
 from pipeline.archive.markdown_texts import clean_address
 from pipeline.archive.readable_texts import clean_line, clean_text
 from pipeline.archive.turns import ShownAttachment, cut_text
 from pipeline.archive.views import View
+from pipeline.stages import ArchiveStage
 from store.documents import Document, DocumentStore
-
-EXPORT_STAGE, CONVERSATION_STAGE = "export", "conversation"
-CONTENT_FILE = "content.bin"
 
 INLINE_BYTES = 32 * 1024  # of a picture that stands in the page itself
 PREVIEW_BYTES = 24 * 1024
@@ -33,6 +33,23 @@ _PICTURES = {
     b"\xff\xd8\xff": "image/jpeg",
     b"GIF87a": "image/gif",
     b"GIF89a": "image/gif",
+}
+_ENDINGS = {
+    "application/json": ".json",
+    "application/pdf": ".pdf",
+    "application/zip": ".zip",
+    "audio/mpeg": ".mp3",
+    "audio/wav": ".wav",
+    "image/gif": ".gif",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/svg+xml": ".svg",
+    "image/webp": ".webp",
+    "text/csv": ".csv",
+    "text/html": ".html",
+    "text/markdown": ".md",
+    "text/plain": ".txt",
+    "video/mp4": ".mp4",
 }
 _TEXT_TYPES = re.compile(r"text/|application/(?:json|xml|x-yaml|toml|javascript|vnd\.ant\.)")
 _TEXT_NAMES = re.compile(
@@ -62,7 +79,7 @@ class AttachmentFiles:
         self._folder = folder
         self._read: dict[tuple[str, str], Document] = {}
         self._given = {
-            id(attachment): GivenName(_name_of(attachment), attachment.blake3)
+            id(attachment): GivenName(_name_file(attachment), attachment.blake3)
             for attachment in _list_attachments(view.conversation)
             if attachment.blake3 and (attachment.export or attachment.extra_file)
         }
@@ -110,10 +127,11 @@ class AttachmentFiles:
 
     def _list_places(self, attachment: Attachment) -> Iterator[tuple[str, str, str]]:
         if attachment.export:
-            yield EXPORT_STAGE, attachment.export, CONTENT_FILE
+            yield ArchiveStage.EXPORT, attachment.export, CONTENT_FILE
         if attachment.extra_file:
+            file = EXTRAS_FOLDER + attachment.extra_file.removeprefix(EXTRAS_FOLDER)
             for doc_id in self._versions:
-                yield CONVERSATION_STAGE, doc_id, f"extras/{attachment.extra_file.removeprefix('extras/')}"
+                yield ArchiveStage.CONVERSATION, doc_id, file
 
     def _open(self, stage: str, doc_id: str) -> Document:
         if (stage, doc_id) not in self._read:
@@ -135,6 +153,12 @@ def _list_attachments(conversation: Conversation) -> Iterator[Attachment]:
 
 def _name_of(attachment: Attachment) -> str:
     return clean_line(attachment.name or "") or clean_line(attachment.purpose or "") or "file"
+
+
+def _name_file(attachment: Attachment) -> str:
+    """Return a name for the file: one that has no ending gets that of its type, so that programs know it."""
+    name = _name_of(attachment)
+    return name if re.search(r"\.\w{1,8}$", name) else name + _ENDINGS.get((attachment.mime_type or "").lower(), "")
 
 
 def _describe(attachment: Attachment, *, size_bytes: int | None = None) -> str:

@@ -16,6 +16,7 @@ SLUG_BYTES = 60
 SHORT_ID_LENGTH = 10  # about 52 bits: with equal date and title on top, no two conversations share a name
 SHORT_HASH_LENGTH = 8
 
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
 _LETTERS = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ł": "l", "þ": "th", "ı": "i"})
 # A browser or a desktop would run what these hold, so they are placed as text.
@@ -41,7 +42,7 @@ def name_view(title: str | None, created: str | None, conversation_id: str) -> s
     >>> name_view("Harbour photo", "2025-03-01T09:00:00Z", "3f9a1c2b7d8e4f60")
     '2025-03-01-harbour-photo-3f9a1c2b7d'
     """
-    date = created[:10] if created else "undated"
+    date = created[:10] if created and _DATE.match(created) else "undated"
     short_id = re.sub("[^a-z0-9]", "", conversation_id.lower())[:SHORT_ID_LENGTH]
     return f"{date}-{make_slug(title or '')}-{short_id}"
 

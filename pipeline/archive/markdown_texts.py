@@ -95,14 +95,29 @@ _TRAILING = ".,;:!?*_~'\"»”’"
 
 
 def _link_addresses(children: Sequence[Token]) -> Iterator[Token]:
-    """Yield inline tokens; web addresses that stand in the text become links."""
-    depth = 0  # within a link
+    """Yield inline tokens; web addresses in the text become links, links that may not be followed become text."""
+    links: list[Token] = []  # those that are open
     for child in children:
-        depth += child.nesting if child.type in ("link_open", "link_close") else 0
-        if child.type == "text" and depth == 0 and "://" in child.content:
+        if child.type == "link_open":
+            links.append(child)
+        opening = links[-1] if links else None
+        if child.type == "link_close":
+            links.pop()
+        if child.type == "text" and opening is None and "://" in child.content:
             yield from _split_addresses(child.content)
+        elif child.type in ("link_open", "link_close") and opening and not is_safe_address(_address_of(opening)):
+            yield _text_token("" if child.type == "link_open" else _tell_address(_address_of(opening)))
         else:
             yield child
+
+
+def _address_of(link: Token) -> str:
+    return str(link.attrs["href"])
+
+
+def _tell_address(address: str) -> str:
+    """Return what stands behind the words of a link that leads nowhere; a file of a sandbox is shown by its name."""
+    return "" if _is_sandbox(address) else f" ({address})"
 
 
 def _split_addresses(text: str) -> Iterator[Token]:
@@ -140,9 +155,11 @@ def _render_code_block(_renderer: Any, tokens: Sequence[Token], index: int, _opt
 
 def _render_image(_renderer: Any, tokens: Sequence[Token], index: int, _options: Any, _env: Any) -> str:
     """Return a link in the place of an image: showing it would ask its server."""
-    address = html.escape(str(tokens[index].attrs["src"]))
-    words = html.escape(tokens[index].content or "no description")
-    return f'<a href="{address}"><span class="remote">image: {words}</span></a>'
+    address = str(tokens[index].attrs["src"])
+    words = f'<span class="remote">image: {html.escape(tokens[index].content or "no description")}</span>'
+    if not is_safe_address(address):
+        return words + html.escape(_tell_address(address))
+    return f'<a href="{html.escape(address)}">{words}</a>'
 
 
 # Formulas stay as they were written: Markdown would take their backslashes, underscores and asterisks.
@@ -347,6 +364,8 @@ def _write_reference(text: str, start: int, links: Mapping[str, str]) -> Piece:
     address = links.get(normalizeReference(match[2] or match[1])) if match else None
     if match is None or address is None:
         return Piece("[", start + 1)
+    if not is_safe_address(address):
+        return Piece(f"\\[{escape_inline(match[1], {})}\\]", match.end())
     return Piece(f"[{escape_inline(match[1], {})}](<{address}>)", match.end())
 
 
@@ -358,13 +377,18 @@ def _write_destination(text: str, start: int) -> Piece:
     address = match[1].removeprefix("<").removesuffix(">")
     if is_safe_address(re.sub(r"\\(?=[!-/:-@\[-`{-~])", "", address)):
         return Piece(match[0], match.end())
-    return Piece("\\]", start + 1)
+    return Piece("\\]", match.end() + text.startswith(")", match.end()) if _is_sandbox(address) else start + 1)
+
+
+def _is_sandbox(address: str) -> bool:
+    """Whether a link names a file that a tool made; it is shown as an attachment."""
+    return address.startswith("sandbox:")
 
 
 @lru_cache(maxsize=1)
 def _make_parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": DEEPEST_NESTING}).enable(["table", "strikethrough"])
-    parser.validateLink = is_safe_address  # type: ignore[assignment, method-assign]
+    parser.validateLink = lambda address: True  # type: ignore[assignment, method-assign]  # see _link_addresses
     parser.inline.ruler.before("escape", "formula", _read_formula)
     for kind, rule in _RULES.items():
         parser.add_render_rule(kind, rule)

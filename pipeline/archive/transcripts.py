@@ -26,7 +26,8 @@ from jinja2 import DictLoader, StrictUndefined, TemplateError, TemplateSyntaxErr
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from pipeline.archive.attachment_files import CONVERSATION_STAGE, AttachmentFile, AttachmentFiles, as_records
+from pipeline.archive.attachment_files import AttachmentFile, AttachmentFiles, as_records
+from pipeline.archive.conversation_documents import CONVERSATION_FILE
 from pipeline.archive.conversations import Conversation
 from pipeline.archive.file_names import name_view
 from pipeline.archive.front_matter import write_front_matter
@@ -36,29 +37,16 @@ from pipeline.archive.turns import Options, Page, compose_page
 from pipeline.archive.views import Outline, View
 from pipeline.errors import ConfigInvalid, Problem
 from pipeline.prompts import RANDOM_FILTERS, RANDOM_GLOBALS
-from pipeline.stages import Mode, Status
+from pipeline.stages import ArchiveStage, Mode, Status
 from store.documents import Document, DocumentStore
 from store.identity import digest_of, encode_canonically, hash_bytes, id_from_digest
 
-STAGE = "transcript"
 TRANSCRIPT_VERSION = 1  # raise it when equal inputs give other bytes, such as by a change of what a page shows
-CONVERSATION_FILE = "conversation.json"
 TEMPLATE_FOLDER = "transcripts"  # within config/
 STYLE_FILE = "style.css"
 SHIPPED_FOLDER = Path(__file__).parent.parent / "pages" / TEMPLATE_FOLDER
 
-PROVIDER_NAMES = {
-    "chatgpt": "ChatGPT",
-    "claude": "Claude",
-    "claude_ai": "Claude",
-    "claude_code": "Claude Code",
-    "codex": "Codex",
-    "ai_studio": "AI Studio",
-    "gemini": "Gemini",
-    "gemini_cli": "Gemini CLI",
-    "gemini_takeout": "Gemini",
-    "unknown": "Unknown provider",
-}
+_PROVIDER_NAMES = {"chatgpt": "ChatGPT", "ai_studio": "AI Studio", "gemini_cli": "Gemini CLI"}
 
 
 class Format(StrEnum):
@@ -69,6 +57,7 @@ class Format(StrEnum):
 
 
 _TEMPLATE_FILES = {Format.MARKDOWN: "markdown.j2", Format.HTML: "html.j2"}
+TEMPLATE_NAMES = (*_TEMPLATE_FILES.values(), STYLE_FILE)
 
 
 class TranscriptTemplate(NamedTuple):
@@ -140,13 +129,13 @@ def plan_transcript(outline: Outline, template: TranscriptTemplate, options: Opt
     inputs = {
         "version": TRANSCRIPT_VERSION,
         "conversations": sorted(outline.versions),
-        "relatives": sorted(outline.relatives),
+        "origins": sorted(outline.origins),
         "is_gone": outline.is_gone,
         "format": str(template.format),
         "template": template.blake3,
         "options": options._asdict(),
     }
-    digest = digest_of(STAGE, inputs)
+    digest = digest_of(ArchiveStage.TRANSCRIPT, inputs)
     return TranscriptPlan(id_from_digest(digest), digest, inputs, template, options)
 
 
@@ -161,16 +150,17 @@ class Rendered(NamedTuple):
 
 def make_transcript(documents: DocumentStore, view: View, plan: TranscriptPlan) -> Document:
     """Render a view and commit it."""
+    form = plan.template.format
     rendered = render_transcript(documents, view, plan.template, plan.options)
     metadata = {
         "digest": plan.digest,
         "inputs": plan.inputs,
-        "mode": Mode.COPY,
-        "status": Status.OK,
+        "mode": str(Mode.COPY),
+        "status": str(Status.OK),
         **_describe_parents(documents, view),
-        **describe_transcript(view, rendered, plan.template.format),
+        **describe_transcript(view, rendered, form),
     }
-    return documents.commit(STAGE, plan.doc_id, {file_of(plan.template.format): rendered.content}, metadata)
+    return documents.commit(ArchiveStage.TRANSCRIPT, plan.doc_id, {file_of(form): rendered.content}, metadata)
 
 
 def file_of(form: Format) -> str:
@@ -181,9 +171,9 @@ def _describe_parents(documents: DocumentStore, view: View) -> dict[str, Any]:
     """Return the observations that the view was made from. The time is the latest of theirs, not that of the making."""
     parents, times = [], []
     for doc_id in sorted(view.versions):
-        metadata = documents.read_metadata(CONVERSATION_STAGE, doc_id)
-        blake3 = metadata["files"][CONVERSATION_FILE]["blake3"]
-        parents.append({"stage": CONVERSATION_STAGE, "doc_id": doc_id, "file": CONVERSATION_FILE, "blake3": blake3})
+        metadata = documents.read_metadata(ArchiveStage.CONVERSATION, doc_id)
+        parent = {"stage": str(ArchiveStage.CONVERSATION), "doc_id": doc_id, "file": CONVERSATION_FILE}
+        parents.append({**parent, "blake3": metadata["files"][CONVERSATION_FILE]["blake3"]})
         times.append(str(metadata.get("created_at") or ""))
     return {"parents": parents, "created_at": max(times, default="")}
 
@@ -204,6 +194,7 @@ def describe_transcript(view: View, rendered: Rendered, form: Format) -> dict[st
         "messages": page.message_count,
         "beginning": page.prompts[0].words if page.prompts else "",
         "is_gone": view.is_gone,
+        "branch": page.branch,
         "is_empty": page.is_empty,
         "attachments": as_records(rendered.attachments),
     }
@@ -279,9 +270,14 @@ def _list_variables(view: View, page: Page) -> dict[str, Any]:
     return {
         "facts": facts,
         "page": page,
-        "provider_name": PROVIDER_NAMES.get(conversation.provider, clean_line(conversation.provider)),
+        "provider_name": name_provider(conversation.provider),
         "front_matter": write_front_matter(facts),
     }
+
+
+def name_provider(provider: str) -> str:
+    """("claude_code") -> "Claude Code" """
+    return _PROVIDER_NAMES.get(provider) or clean_line(provider).replace("_", " ").title()
 
 
 def title_of(conversation: Conversation) -> str:
@@ -315,9 +311,12 @@ def _make_environment(form: Format, texts: tuple[tuple[str, str], ...]) -> Immut
     return environment
 
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
+
+
 def show_time(time: str | None) -> str:
     """("2026-03-01T09:00:02.123456Z") -> "2026-03-01 09:00 UTC" """
-    return f"{time[:10]} {time[11:16]} UTC" if time else ""
+    return f"{time[:10]} {time[11:16]} UTC" if time and _TIME.match(time) else ""
 
 
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")

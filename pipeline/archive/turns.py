@@ -27,6 +27,7 @@ RAW_LINES = 200
 FIELD_CHARACTERS = 100  # a longer value of a call stands in lines of its own
 PROMPT_CHARACTERS = 120  # of a line of the contents
 ANCHOR_LENGTH = 12
+THINKING = "Thinking"  # where the provider has no words for how long
 
 ALL_BRANCHES, ACTIVE_BRANCH = "all", "active"
 
@@ -46,7 +47,16 @@ _ORIGINS = {
 }
 _UNSAID_ORIGINS = (Origin.RUNTIME_CONTEXT, Origin.NOTIFICATION)
 _TOLD_STATUSES = ("interrupted", "in_progress", "finished_partial_completion", "error", "truncated", "incomplete")
-_TOLD_FLAGS = ("interrupted", "error", "redacted", "ambiguous", "cut_off", "truncated", "paste")
+_TOLD_FLAGS = {
+    "interrupted": "interrupted",
+    "error": "error",
+    "redacted": "redacted by the provider",
+    "ambiguous": "one of several drafts or pieces",
+    "cut_off": "cut off",
+    "truncated": "truncated",
+    "refusal": "refusal",
+    "paste": "pasted",
+}
 _MODELS_TURN = (Role.ASSISTANT, Role.TOOL)
 
 
@@ -187,15 +197,27 @@ class Tree:
     def __init__(self, conversation: Conversation) -> None:
         self.messages = {message.key: message for message in conversation.messages}
         self.order = {message.key: number for number, message in enumerate(conversation.messages)}
+        self.parents = self._link(conversation.messages)
         self.children: dict[str | None, list[Message]] = defaultdict(list)
-        for message in conversation.messages:
-            parent = message.parent if message.parent in self.messages else None
-            self.children[parent].append(message)
-        for siblings in self.children.values():
-            siblings.sort(key=lambda message: (message.variant, self.order[message.key]))
+        for message in sorted(conversation.messages, key=lambda each: (each.variant, self.order[each.key])):
+            self.children[self.parents[message.key]].append(message)
         self.branches = self._list_branches()
         self.branch_by_key = {key: number for number, chain in enumerate(self.branches, 1) for key in chain}
         self.active_path = self._find_active_path(conversation)
+
+    def _link(self, messages: Sequence[Message]) -> dict[str, str | None]:
+        """Return each message's parent; None for a root, which is also where a circle is cut."""
+        parents: dict[str, str | None] = {}
+        for message in messages:
+            path: dict[str, None] = {}
+            key: str | None = message.key
+            while key in self.messages and key not in parents and key not in path:
+                path[key] = None
+                key = self.messages[key].parent
+            for step in reversed(path):
+                parents[step] = key if key in parents else None
+                key = step
+        return parents
 
     def _list_branches(self) -> list[list[str]]:
         """Return the keys of each branch, by the time at which it begins."""
@@ -205,26 +227,27 @@ class Tree:
         return [list(self._follow(head)) for head in [*roots[:1], *heads]]
 
     def _follow(self, head: Message) -> Iterator[str]:
-        seen: set[str] = set()
         message: Message | None = head
-        while message and message.key not in seen:
-            seen.add(message.key)
+        while message:
             yield message.key
             message = next(iter(self.children.get(message.key, ())), None)
 
     def _time_of(self, message: Message) -> str:
-        for key in reversed(self.path_to(message.key)):
+        """Return when a message was written; without a time of its own, when what it follows was."""
+        key: str | None = message.key
+        while key is not None:
             if created := self.messages[key].created:
                 return created
+            key = self.parents[key]
         return ""
 
     def path_to(self, key: str | None) -> list[str]:
         """Return the keys from the root to a message."""
-        path: dict[str, None] = {}
-        while key in self.messages and key not in path:
-            path[key] = None
-            key = self.messages[key].parent
-        return list(reversed(path))
+        path = []
+        while key in self.parents:
+            path.append(key)
+            key = self.parents[key]
+        return path[::-1]
 
     def _find_active_path(self, conversation: Conversation) -> list[str]:
         marked = [message.key for message in conversation.messages if message.is_active]
@@ -320,8 +343,7 @@ class _Composer:
         return turns
 
     def _siblings_of(self, message: Message) -> list[Message]:
-        parent = message.parent if message.parent in self.tree.messages else None
-        return self.tree.children[parent]
+        return self.tree.children[self.tree.parents[message.key]]
 
     def find_shown(self, key: str | None) -> str | None:
         """Return the anchor of a message, or of the nearest one above it that is shown."""
@@ -364,9 +386,9 @@ class _Composer:
                 anchors = ()
 
     def _show_block(self, block: Block) -> Iterator[Piece]:
-        notes = tuple(flag for flag in block.flags if flag in _TOLD_FLAGS)
+        notes = tuple(_TOLD_FLAGS[flag] for flag in block.flags if flag in _TOLD_FLAGS)
         if "unknown_type" in block.flags:
-            yield _show_unknown(block, notes)
+            yield from _show_unknown(block, notes)
         elif block.kind == Kind.CITATION:
             return
         elif block.kind == Kind.CONTEXT or block.origin in _UNSAID_ORIGINS:
@@ -420,11 +442,26 @@ def _add_message(turn: Turn, message: Message, pieces: Sequence[Piece]) -> None:
     """Put a message into a turn. A result goes to its call, if the turn has it."""
     turn.model = turn.model or (clean_line(message.model) if message.model else None)
     for piece in pieces:
-        if not (piece.kind == Kind.TOOL_RESULT and _join_result(turn, piece)):
+        if not _join_piece(turn, piece):
             turn.pieces.append(piece)
-    turn.sources += [source for source in _list_sources(message) if source not in turn.sources]
-    if message.status in _TOLD_STATUSES:
+    turn.sources = list(dict.fromkeys([*turn.sources, *_list_sources(message)]))
+    told = {note for piece in pieces for note in piece.notes}
+    if message.status in _TOLD_STATUSES and message.status not in told:
         turn.notes.append(message.status.replace("_", " "))
+
+
+def _join_piece(turn: Turn, piece: Piece) -> bool:
+    """Put a piece into one that the turn has: a result into its call, a thought into the one just before it."""
+    if piece.kind == Kind.TOOL_RESULT:
+        return _join_result(turn, piece)
+    last = turn.pieces[-1] if turn.pieces else None
+    if piece.kind != Kind.THINKING or last is None or last.kind != Kind.THINKING or last.title != THINKING:
+        return False
+    text = "\n\n".join(filter(None, [last.text, piece.text]))
+    notes = tuple(dict.fromkeys([*last.notes, *piece.notes]))
+    anchors = (*last.anchors, *piece.anchors)
+    turn.pieces[-1] = last._replace(text=text, title=piece.title, notes=notes, anchors=anchors)
+    return True
 
 
 def _join_result(turn: Turn, result: Piece) -> bool:
@@ -462,7 +499,7 @@ def _show_thinking(block: Block, notes: tuple[str, ...]) -> Iterator[Piece]:
     if "recap" in block.flags:
         yield Piece(Kind.THINKING, title=clean_line(text) or "Thought")
     elif text.strip() or notes:
-        yield Piece(Kind.THINKING, text, title="Thinking", notes=notes)
+        yield Piece(Kind.THINKING, text, title=THINKING, notes=notes)
 
 
 def _show_call(block: Block, notes: tuple[str, ...]) -> Piece:
@@ -511,12 +548,14 @@ def _show_context(block: Block, notes: tuple[str, ...]) -> Piece:
     return Piece(Kind.CONTEXT, text, "Context", notes=notes, more=more)
 
 
-def _show_unknown(block: Block, notes: tuple[str, ...]) -> Piece:
-    raw, more = cut_text(_write_raw(block), lines=RAW_LINES)
+def _show_unknown(block: Block, notes: tuple[str, ...]) -> Iterator[Piece]:
+    """Yield the words of a block that no importer knows, if it has any, and what it was."""
+    if block.text and block.kind == Kind.TEXT:
+        yield Piece(Kind.TEXT, clean_text(block.text).strip("\n"))
     name = block.raw.get("type") or block.raw.get("content_type") if isinstance(block.raw, dict) else None
     title = f"Unknown: {clean_line(name)}" if isinstance(name, str) else "Unknown"
-    fields = (Field("text", clean_text(block.text), is_long=True),) if block.text else ()
-    return Piece("unknown", raw, title, "json", notes=notes, fields=fields, more=more)
+    raw, more = cut_text(_write_raw(block), lines=RAW_LINES)
+    yield Piece("unknown", raw, title, "json", notes=notes, more=more)
 
 
 def _write_raw(block: Block) -> str:
