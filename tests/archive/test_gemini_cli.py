@@ -84,10 +84,12 @@ def test_what_lacks_the_session_or_the_project_is_nobodys(value):
     assert IMPORTER.recognise(peek(make_member("session-1.json", value))) is None
 
 
-def test_an_empty_session_is_kept():
-    conversation = import_messages()
+def test_an_empty_session_is_kept_and_one_without_messages_keeps_what_it_has():
+    empty, other = import_messages(), import_alone(IMPORTER, json.dumps({**HEAD, "mesages": [1]}, indent=1))
 
-    assert (conversation.native_id, conversation.messages) == ("s1", [])
+    assert (empty.native_id, empty.messages) == ("s1", [])
+    assert (other.native_id, other.messages) == ("s1", [])
+    assert other.extra["mesages"] == [1]
 
 
 @pytest.mark.parametrize("content", ["hi", ["hi"], [{"text": "hi"}], [{"text": "hi"}, {"thoughtSignature": "c2ln"}]])

@@ -56,15 +56,14 @@ class GeminiCliImporter:
         first = object_of(peek.items[0]) if peek.items else {}
         if not text_of(first.get("sessionId")) or "projectHash" not in first:
             return None
-        if peek.kind == "object" and isinstance(first.get("messages"), list):
-            return Recognition("an object with sessionId, projectHash and messages")
-        if peek.kind in ("lines", "object"):
+        if peek.kind == "object":
+            return Recognition("an object with sessionId and projectHash")
+        if peek.kind == "lines":
             return Recognition("lines that begin with sessionId and projectHash")
         return None
 
     def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:  # noqa: ARG002
-        first = object_of(peek_at(file).items[0])
-        if isinstance(first.get("messages"), list):
+        if peek_at(file).kind != "lines":
             value, skips = read_value(file)
             yield from skips
             yield Record(_id_of(value), file.name, value)
