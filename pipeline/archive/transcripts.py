@@ -148,8 +148,19 @@ class Rendered(NamedTuple):
     attachments: Mapping[str, AttachmentFile]
 
 
+class Draft(NamedTuple):
+    """All that is committed of a transcript."""
+
+    files: dict[str, bytes]
+    metadata: dict[str, Any]
+
+
 def make_transcript(documents: DocumentStore, view: View, plan: TranscriptPlan) -> Document:
     """Render a view and commit it."""
+    return documents.commit(ArchiveStage.TRANSCRIPT, plan.doc_id, *compose_transcript(documents, view, plan))
+
+
+def compose_transcript(documents: DocumentStore, view: View, plan: TranscriptPlan) -> Draft:
     form = plan.template.format
     rendered = render_transcript(documents, view, plan.template, plan.options)
     metadata = {
@@ -160,7 +171,7 @@ def make_transcript(documents: DocumentStore, view: View, plan: TranscriptPlan) 
         **_describe_parents(documents, view),
         **describe_transcript(view, rendered, form),
     }
-    return documents.commit(ArchiveStage.TRANSCRIPT, plan.doc_id, {file_of(form): rendered.content}, metadata)
+    return Draft({file_of(form): rendered.content}, metadata)
 
 
 def file_of(form: Format) -> str:
