@@ -30,9 +30,11 @@ from pipeline.archive.views import View, find_view, outline_views, walk_views
 from pipeline.errors import InputInvalid, PipelineError
 from pipeline.stages import ArchiveStage
 from pipeline.workspace import Workspace
+from store.data_root import DataRoot
 from store.documents import Document
 from store.errors import DocumentMissing, StoreError
 
+DEFAULT_FOLDER = "transcripts"  # within the data folder
 BATCH_DOCUMENTS, BATCH_BYTES = 200, 64 * 1024 * 1024  # that are committed together
 SINCE_FORM = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:T\d\d:\d\d(?::\d\dZ?)?)?)?)?")
 
@@ -109,7 +111,8 @@ def _make_all(workspace: Workspace, plans: Mapping[str, TranscriptPlan], watch: 
 
 
 def render_into(workspace: Workspace, request: Request, folder: Path, *, watch: Watch) -> dict[str, Any]:
-    """Bring a folder up to date with a request; return what was done, as JSON."""
+    """Bring a folder up to date with a request; return what was done, as JSON. Raises InputInvalid for a bad folder."""
+    _check_folder(workspace.data, folder)
     renderings = render_views(workspace, request, watch=watch)
     placement = place_transcripts(
         workspace.data,
@@ -129,6 +132,15 @@ def render_into(workspace: Workspace, request: Request, folder: Path, *, watch: 
         "refused": [refusal._asdict() for refusal in placement.refusals],
         "failures": [failure._asdict() for failure in renderings.failures],
     }
+
+
+def _check_folder(data: DataRoot, folder: Path) -> None:
+    """Refuse a folder among those of the store: what is placed there would be taken for a part of it."""
+    path, root = folder.resolve(), data.path.resolve()
+    if path == root or (path.is_relative_to(root) and path.relative_to(root).parts[0] != DEFAULT_FOLDER):
+        raise InputInvalid(
+            f"{folder} is a part of the store. Expected another folder, or {data.path / DEFAULT_FOLDER}."
+        )
 
 
 def copy_templates(config_root: Path) -> dict[str, list[str]]:

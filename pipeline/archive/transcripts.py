@@ -28,7 +28,7 @@ from markupsafe import Markup
 
 from pipeline.archive.attachment_files import AttachmentFile, AttachmentFiles, as_records
 from pipeline.archive.conversation_documents import CONVERSATION_FILE
-from pipeline.archive.conversations import Conversation
+from pipeline.archive.conversations import Conversation, Lineage
 from pipeline.archive.file_names import name_view
 from pipeline.archive.front_matter import write_front_matter
 from pipeline.archive.markdown_texts import contain, fence_code, name_language, render_code, render_html
@@ -219,7 +219,7 @@ def render_transcript(documents: DocumentStore, view: View, template: Transcript
         name = f"{name}-branch-{options.branch}"
     files = AttachmentFiles(documents, view, folder=folder_of(name))
     page = compose_page(view, options, files.show)
-    text = _render(template, _list_variables(view, page))
+    text = _render(template, _list_variables(view, page, template.format))
     return Rendered(name, f"{text.rstrip()}\n".encode(errors="replace"), page, files.placed)
 
 
@@ -254,7 +254,7 @@ def hash_source(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
-def _list_variables(view: View, page: Page) -> dict[str, Any]:
+def _list_variables(view: View, page: Page, form: Format) -> dict[str, Any]:
     """Return what a template can use; docs/transcripts.md lists it."""
     conversation = view.conversation
     facts = {
@@ -276,14 +276,21 @@ def _list_variables(view: View, page: Page) -> dict[str, Any]:
         "migrated": conversation.is_migrated,
         "leaf_guessed": conversation.is_leaf_guessed,
         "conflicts": [clean_line(conflict) for conflict in view.conflicts],
-        "related": [{"kind": link.kind, "native_id": clean_line(link.native_id)} for link in conversation.lineage],
+        "related": [
+            {"kind": clean_line(link.kind).replace("_", " "), "native_id": clean_line(link.native_id)}
+            for link in conversation.lineage
+        ],
     }
     return {
         "facts": facts,
         "page": page,
         "provider_name": name_provider(conversation.provider),
-        "front_matter": write_front_matter(facts),
+        "front_matter": write_front_matter(facts) if form is Format.MARKDOWN else "",
     }
+
+
+def _describe_link(link: Lineage) -> dict[str, str]:
+    return {"kind": clean_line(link.kind).replace("_", " "), "native_id": clean_line(link.native_id)}
 
 
 def name_provider(provider: str) -> str:
