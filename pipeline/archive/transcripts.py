@@ -276,10 +276,7 @@ def _list_variables(view: View, page: Page, form: Format) -> dict[str, Any]:
         "migrated": conversation.is_migrated,
         "leaf_guessed": conversation.is_leaf_guessed,
         "conflicts": [clean_line(conflict) for conflict in view.conflicts],
-        "related": [
-            {"kind": clean_line(link.kind).replace("_", " "), "native_id": clean_line(link.native_id)}
-            for link in conversation.lineage
-        ],
+        "related": [_describe_link(link) for link in conversation.lineage],
     }
     return {
         "facts": facts,
