@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COHORT ?= demo
 
-.PHONY: demo test quick lint faults mutants bench bench-quick lock clean
+.PHONY: demo test quick lint faults mutants soak bench bench-quick lock clean
 
 # The main job, on a model that runs in this process: no key, no account, no network.
 demo: $(READY)
@@ -37,6 +37,10 @@ mutants: $(READY)
 # Peers are installed into .benchmarks/; then `.venv/bin/python -m benchmarks page` puts the results on the page.
 bench: $(READY)
 	$(BIN)/python -m benchmarks all
+
+# Builds, scheduler and verification killed at random moments, for half an hour.
+soak: $(READY)
+	$(BIN)/python -m tests.faults.soak --minutes 30
 
 # Small sizes, one run each, no peers: about two minutes.
 bench-quick: $(READY)

@@ -11,7 +11,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import chain3, dashboard, document_cost, embedded, fan, gateway, page, planning, two_workers
+from benchmarks import (
+    archive,
+    chain3,
+    dashboard,
+    document_cost,
+    embedded,
+    fan,
+    fetch,
+    gateway,
+    page,
+    planning,
+    search,
+    two_workers,
+    verification,
+)
 from benchmarks.machine import describe_machine
 from benchmarks.measure import ROOT
 from benchmarks.peers import PEERS
@@ -20,14 +34,18 @@ from benchmarks.tables import format_text_table
 
 CACHE = ROOT / ".benchmarks"
 BENCHMARKS: dict[str, ModuleType] = {
+    "archive": archive,
     "document_cost": document_cost,
     "fan": fan,
     "gateway": gateway,
     "embedded": embedded,
     "dashboard": dashboard,
     "planning": planning,
+    "verification": verification,
     "chain3": chain3,
     "two_workers": two_workers,
+    "fetch": fetch,
+    "search": search,
 }
 
 

@@ -91,10 +91,10 @@ class Workplace(NamedTuple):
         return {stage: made for stage, made in printed["made"].items() if stage in STAGES}
 
 
-def write_chain_config(folder: Path, items: int, *, essay_mode: str = "llm") -> Workplace:
+def write_chain_config(folder: Path, items: int, *, essay_mode: str = "llm", text_bytes: int = TEXT_BYTES) -> Workplace:
     """Write a config folder of `items` chains of three; a copied essay makes no call."""
     place = Workplace(folder / "config", folder / "data")
-    _write_concepts(place, [(_item_id(number), make_text(number)) for number in range(items)])
+    _write_concepts(place, [(_item_id(number), make_text(number, size_bytes=text_bytes)) for number in range(items)])
     essay_text = "Essay.\n{{ draft_block }}"
     _write_stages(place, {"draft/text": "{{ concepts[0].content }}", "essay/text": essay_text}, essay_mode=essay_mode)
     _write(place.config / "cohorts" / f"{COHORT}.toml", CHAIN_COHORT)
@@ -123,10 +123,10 @@ def write_wide_config(folder: Path, combos: int, *, api_base: str | None = None)
     return place
 
 
-def make_text(number: int, *, edition: int = 1) -> str:
-    """Return a text of TEXT_BYTES that no other item and no other edition has."""
-    text = f"Item {number}, edition {edition}. " + FILLER * (TEXT_BYTES // len(FILLER))
-    return text[:TEXT_BYTES]
+def make_text(number: int, *, edition: int = 1, size_bytes: int = TEXT_BYTES) -> str:
+    """Return a text that no other item and no other edition has."""
+    text = f"Item {number}, edition {edition}. " + FILLER * (size_bytes // len(FILLER))
+    return text[:size_bytes]
 
 
 def _item_id(number: int) -> str:

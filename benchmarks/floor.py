@@ -14,6 +14,8 @@ For each document, in the order of the stages of one item after the other:
        renamed; the stage's folder flushed
     5. the pointer, staged and renamed, without a flush
 
+One record goes to the journal for the attempt, without a flush, and one for the document, flushed before the pointer.
+
 Each file's bytes are hashed once with BLAKE3. Not here, because no promise needs it: planning, rendering, JSON,
 parsing, checking what is there, the scheduler, the task tables and the report.
 """
@@ -38,6 +40,7 @@ FIRST_FILE = "request.json"  # with it, the names of the folders above become du
 LAST_FILE = "metadata.json"
 ID_LENGTH = 16
 NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+RECORD_BYTES = 400  # of the journal, about
 
 
 class Sample(NamedTuple):
@@ -56,6 +59,7 @@ class Floor:
         self.data, self.staging = str(data), str(data / ".tmp")
         for folder in (data / ".tmp", data / "calls", *(data / "docs" / stage for stage in STAGES)):
             folder.mkdir(parents=True)
+        self.journal = os.open(data / "journal", NEW_FILE | os.O_APPEND, 0o444)
 
     def make_chain(self, item: Path, samples: list[Sample]) -> None:
         source = str(item)
@@ -67,7 +71,12 @@ class Floor:
         digest = blake3(_read(source) + sample.stage.encode()).hexdigest()
         if sample.attempt:
             self.write_attempt(digest, sample.attempt)
-        return os.path.join(self.write_document(digest[:ID_LENGTH], sample), "parsed.txt")
+            self.append_record(digest)
+        folder = self.write_document(digest, sample)
+        return os.path.join(folder, "parsed.txt")
+
+    def append_record(self, digest: str) -> None:
+        os.write(self.journal, _stamp(b" " * RECORD_BYTES, digest))
 
     def write_attempt(self, digest: str, files: dict[str, bytes]) -> None:
         shard = f"{self.data}/calls/{digest[:2]}"
@@ -89,7 +98,8 @@ class Floor:
                 _flush_folder(call_folder)
                 _flush_folder(shard)
 
-    def write_document(self, doc_id: str, sample: Sample) -> str:
+    def write_document(self, digest: str, sample: Sample) -> str:
+        doc_id = digest[:ID_LENGTH]
         staged, final = f"{self.staging}/{doc_id}", f"{self.data}/docs/{sample.stage}/{doc_id}"
         os.mkdir(staged)
         for name, content in sample.document.items():
@@ -97,6 +107,8 @@ class Floor:
         _flush_folder(staged)
         os.rename(staged, final)
         _flush_folder(os.path.dirname(final))
+        self.append_record(digest)
+        os.fsync(self.journal)
         self.write_pointer(doc_id, sample)
         return final
 

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import history_printing, printing
+from pipeline.archive.concept_commands import add_concepts
+from pipeline.archive.fetch_commands import add_fetch
 from pipeline.archive.import_commands import add_import
 from pipeline.archive.render_commands import add_render
+from pipeline.archive.search_commands import add_conversations, add_note, add_search, add_show, add_tag
 from pipeline.build_result import BuildResult
 from pipeline.command_line import Command, add_command, open_workspace, print_result, roots_of
 from pipeline.completeness import find_complete
 from pipeline.errors import InputInvalid, PipelineError
+from pipeline.keeping_commands import add_attempts, add_log, add_repair, add_reroll, add_verify
 from pipeline.settings import HIGHEST_CONCURRENCY, Roots
 from store.data_root import DataRoot
 from store.errors import StoreError
@@ -79,15 +83,20 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "scheduler": _add_scheduler,
         "plan": _add_plan,
         "status": _add_status,
-        "show": _add_show,
+        "show": add_show,
         "lineage": _add_lineage,
         "explain": _add_explain,
         "usage": _add_usage,
+        "attempts": add_attempts,
+        "log": add_log,
+        "verify": add_verify,
+        "repair": add_repair,
         "rebuild": _add_rebuild,
         "lock": _add_lock,
         "check": _add_check,
         "validate": _add_validate,
         "pointers": _add_pointers,
+        "reroll": add_reroll,
         "export": _add_export,
         "import-bundle": _add_import_bundle,
         "backfill": _add_backfill,
@@ -96,8 +105,14 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "gc": _add_gc,
         "parse": _add_parse,
         "adopt": _add_adopt,
+        "fetch": add_fetch,
         "import": add_import,
         "render": add_render,
+        "search": add_search,
+        "conversations": add_conversations,
+        "tag": add_tag,
+        "note": add_note,
+        "concepts": add_concepts,
     }
     for add in [known[asked]] if asked in known else known.values():
         add(commands)
@@ -320,18 +335,6 @@ def _status(arguments: argparse.Namespace) -> int:
     from pipeline.looking import describe_status
 
     print_result(arguments, describe_status(open_workspace(arguments), arguments.cohort), printing.format_status)
-    return EXIT_OK
-
-
-def _add_show(commands: Any) -> None:
-    parser = add_command(commands, "show", _show, "show a document, or how a planned one stands")
-    parser.add_argument("id", help="the start of a doc_id; a stage may stand before it: essay/7k3f")
-
-
-def _show(arguments: argparse.Namespace) -> int:
-    from pipeline.looking import describe_document
-
-    print_result(arguments, describe_document(open_workspace(arguments), arguments.id), printing.format_document)
     return EXIT_OK
 
 

@@ -2,6 +2,7 @@
 
 config/concepts.csv                        concept_id,name
 config/concepts/<level>/<concept_id>.txt   level = sentence | paragraph | article
+config/concepts/origins.csv                where texts from the archive came from; part of no identity
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import csv
 import io
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from store.identity import Encoded, encode_once, hash_bytes
 LEVELS = ("sentence", "paragraph", "article")
 FALLBACK_LEVELS = ("paragraph", "sentence")  # after the requested one; the concept's name comes last
 COLUMNS = ["concept_id", "name"]
+ORIGINS_FILE = "origins.csv"
 
 
 class Description(NamedTuple):
@@ -32,13 +34,29 @@ class Description(NamedTuple):
     text: str
 
 
+class Origin(NamedTuple):
+    """Where the text of a concept was in the archive. `place` is that of the record or line in the export's file."""
+
+    text_blake3: str  # of the text as it came: one that was edited since has another
+    conversation: str  # conversation_id
+    document: str  # doc_id of the conversation document
+    message: str  # its key; "" for a whole conversation
+    export: str  # doc_id of the export document
+    member: str  # the name of the export's file
+    place: str
+
+
+ORIGIN_COLUMNS = ["concept_id", "level", *Origin._fields]
+
+
 @dataclass(frozen=True)
 class Concept:
-    """`texts` maps each level that has a description to it, stripped."""
+    """`texts` maps each level that has a description to it, stripped; `origins` those from the archive."""
 
     concept_id: str
     name: str
     texts: Mapping[str, str]
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
     def describe(self, level: str) -> Description:
         """Return the description at `level`, or the nearest one: paragraph, sentence, then the name."""
@@ -46,6 +64,16 @@ class Concept:
             if self.texts.get(candidate):
                 return Description(candidate, self.texts[candidate])
         return Description("name", self.name)
+
+    def origin_at(self, level: str) -> dict[str, str | bool] | None:
+        """Return where the description at `level` came from, and whether it was edited since; None: not recorded."""
+        found = self.describe(level)
+        origin = self.origins.get(found.level)
+        if origin is None:
+            return None
+        facts = origin._asdict()
+        is_edited = facts.pop("text_blake3") != hash_bytes(found.text.encode())
+        return {**facts, "is_edited": is_edited}
 
     def inputs_at(self, level: str) -> dict[str, str]:
         return {"name": self.name, "text_blake3": hash_bytes(self.describe(level).text.encode())}
@@ -73,7 +101,11 @@ def load_concepts(config_root: Path, problems: list[Problem]) -> dict[str, Conce
     """Return {concept_id: Concept} in the order of concepts.csv."""
     names = _read_names(config_root / "concepts.csv", problems)
     texts = _read_texts(config_root / "concepts", names, problems)
-    return {concept_id: Concept(concept_id, name, texts[concept_id]) for concept_id, name in names.items()}
+    origins = _read_origins(config_root / "concepts" / ORIGINS_FILE, names, problems)
+    return {
+        concept_id: Concept(concept_id, name, texts[concept_id], origins[concept_id])
+        for concept_id, name in names.items()
+    }
 
 
 def _read_names(path: Path, problems: list[Problem]) -> dict[str, str]:
@@ -104,6 +136,20 @@ def _read_texts(folder: Path, names: Mapping[str, str], problems: list[Problem])
             if text:
                 texts[concept_id][level] = text
     return texts
+
+
+def _read_origins(path: Path, names: Mapping[str, str], problems: list[Problem]) -> dict[str, dict[str, Origin]]:
+    origins: dict[str, dict[str, Origin]] = {concept_id: {} for concept_id in names}
+    for line, row in read_csv_rows(path, ORIGIN_COLUMNS, problems) if path.exists() else []:
+        concept_id, level = row["concept_id"], row["level"]
+        if concept_id not in names or level not in LEVELS:
+            what = (
+                f"no concept {concept_id!r} at level {level!r}" if concept_id in names else f"no concept {concept_id!r}"
+            )
+            problems.append(Problem(f"concepts/{path.name}", line, f"there is {what}. Expected a row of concepts.csv."))
+        else:
+            origins[concept_id][level] = Origin(**{name: row[name] for name in Origin._fields})
+    return origins
 
 
 def read_text_file(path: Path, place: str, problems: list[Problem]) -> str:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import ConfigInvalid, InputInvalid, Problem
 from pipeline.lineages import DocumentKey, Lineages, read_lineages
-from pipeline.removals import measure_folder
+from pipeline.removals import measure_folder, throw_away
 from pipeline.settings import Roots
 from pipeline.spending import read_spending
 from pipeline.stages import ARCHIVE_STAGES, Mode
@@ -258,7 +258,7 @@ def _throw_away(data: DataRoot, garbage: Garbage, *, paid_answers: bool, now: da
     amount = {"documents": garbage.document_amount.as_json(), "paid_answers": garbage.call_amount.as_json()}
     if not folders:
         return None
-    return data.trash.throw_away(folders, reason=GARBAGE_REASON, now=now, record=amount)
+    return throw_away(data, folders, reason=GARBAGE_REASON, now=now, record=amount)
 
 
 class Overdue(NamedTuple):

@@ -19,7 +19,7 @@ from pipeline.making import build_call, read_parent, render
 from pipeline.planning import DocumentPlan, RowOutcome
 from pipeline.prompts import RenderFailed
 from pipeline.report_document import identify_report
-from pipeline.stages import MADE_STAGES, Stage, Status
+from pipeline.stages import MADE_STAGES, ArchiveStage, Stage, Status
 from pipeline.task_tables import read_task_table, table_path
 from pipeline.workspace import MISSING, Workspace, count_statuses
 from store.calls import call_id_of
@@ -120,7 +120,7 @@ def find_document(workspace: Workspace, prefix: str) -> Document:
     Raises UnknownName if there is none, InputInvalid if there are several.
     """
     stage, _, start = prefix.rpartition("/")
-    if not start or set(start) - PREFIX_CHARACTERS or (stage and stage not in tuple(Stage)):
+    if not start or set(start) - PREFIX_CHARACTERS or (stage and stage not in (*Stage, *ArchiveStage)):
         raise InputInvalid(
             f"{prefix!r} is not the start of a doc_id. Expected some of its characters (0-9 and a-z), "
             "after a stage or alone: essay/7k3f or 7k3f."
@@ -139,10 +139,10 @@ def describe_document(workspace: Workspace, prefix: str) -> Json:
     try:
         document = find_document(workspace, prefix)
     except UnknownName:
-        planned = _find_planned(workspace, prefix)
+        planned = find_planned(workspace, prefix)
         if planned is None:
             raise
-        return planned
+        return _describe_absent(workspace, planned)
     names = [name for name in document.file_names if name.endswith(".txt")]
     return {
         "stage": document.stage,
@@ -156,8 +156,8 @@ def describe_document(workspace: Workspace, prefix: str) -> Json:
     }
 
 
-def _find_planned(workspace: Workspace, prefix: str) -> Json | None:
-    """Return how the one planned document that begins with `prefix` stands; None unless there is just one."""
+def find_planned(workspace: Workspace, prefix: str) -> DocumentPlan | None:
+    """Return the plan of the one planned document that begins with `prefix`; None unless there is just one."""
     stage, _, start = prefix.rpartition("/")
     found: dict[tuple[Stage, str], str] = {}
     for cohort in workspace.list_planned_cohorts():
@@ -169,7 +169,7 @@ def _find_planned(workspace: Workspace, prefix: str) -> Json | None:
     if len(found) != 1:
         return None
     ((planned_stage, doc_id),) = found
-    return _describe_absent(workspace, workspace.get_plan(planned_stage, doc_id).plan)
+    return workspace.get_plan(planned_stage, doc_id).plan
 
 
 def _describe_absent(workspace: Workspace, plan: DocumentPlan) -> Json:
@@ -217,9 +217,34 @@ def _describe_ancestors(workspace: Workspace, document: Document) -> Json:
         "template_id": metadata.get("template_id"),
         "model": metadata.get("model"),
         "call_id": metadata.get("call_id"),
-        "concepts": [{key: concept[key] for key in ("concept_id", "name", "level")} for concept in _concepts(document)],
+        "concepts": [_describe_concept(workspace, concept) for concept in _concepts(document)],
         "parents": [_describe_parent(workspace, parent) for parent in metadata.get("parents", [])],
+        **({"place": metadata["place"]} if "place" in metadata else {}),
     }
+
+
+def _describe_concept(workspace: Workspace, concept: Json) -> Json:
+    """Return a concept; of one from the archive also its origin, with the documents it came from, nested."""
+    described = {key: concept[key] for key in ("concept_id", "name", "level")}
+    if origin := concept.get("origin"):
+        described["origin"] = {**origin, "documents": [_describe_origin(workspace, origin)]}
+    return described
+
+
+def _describe_origin(workspace: Workspace, origin: Json) -> Json:
+    """Return the conversation document of an origin above the export that it was in, and whether both are there."""
+    export = {"stage": str(ArchiveStage.EXPORT), "doc_id": origin["export"], "place": origin["place"]}
+    conversation = {"stage": str(ArchiveStage.CONVERSATION), "doc_id": origin["document"], "place": origin["message"]}
+    nodes = [{**node, "state": _describe_presence(workspace, node), "concepts": []} for node in (conversation, export)]
+    return {**nodes[0], "parents": [{**nodes[1], "parents": []}]}
+
+
+def _describe_presence(workspace: Workspace, node: Json) -> str:
+    try:
+        workspace.data.documents.read(node["stage"], node["doc_id"])
+    except StoreError as error:
+        return str(error)
+    return "ok"
 
 
 def _describe_parent(workspace: Workspace, record: Json) -> Json:

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 from pipeline import gateway
 from pipeline.admissions import Admission, describe_purpose
 from pipeline.answers import failed_answer
+from pipeline.concepts import Concept
 from pipeline.errors import DocumentFailed, GatewayError, InputInvalid, ParseError, PlaceLeft
 from pipeline.gateway import Answer, Call, Transport
 from pipeline.keys import KeySource, drop_keys, holds_key, read_keys
@@ -247,7 +248,7 @@ def obtain_answer(maker: Maker, plan: DocumentPlan, prompt: str, *, cohort: str)
     attempt = maker.data.calls.find_answer(call_id)
     if attempt is None:
         with maker.data.calls.hold(call_id):  # an attempt without an outcome is nobody's now: its process died
-            attempts = _salvage_attempts(maker, call, call_id)
+            attempts = salvage_attempts(maker, call, call_id)
             attempt = find_settled(attempts, maker.retry, run_id=maker.run_id)
             if attempt is None:
                 _leave_to_batches(maker, plan, call, attempts)
@@ -320,7 +321,7 @@ def _run_id_of(attempt: Attempt) -> str:
     return str((attempt.outcome or {}).get("run_id", ""))
 
 
-def _salvage_attempts(maker: Maker, call: Call, call_id: str) -> list[Attempt]:
+def salvage_attempts(maker: Maker, call: Call, call_id: str) -> list[Attempt]:
     """Return a call's attempts; one whose process died after the answer had come gets its outcome now."""
     attempts = []
     for attempt in maker.data.calls.list_attempts(call_id):
@@ -526,14 +527,16 @@ def _describe_plan(maker: Maker, plan: DocumentPlan, parent: Parent | None, *, c
     }
 
 
-def _describe_concepts(plan: DocumentPlan) -> list[dict[str, str]]:
+def _describe_concepts(plan: DocumentPlan) -> list[dict[str, Any]]:
     if plan.combo is None:
         return []
-    descriptions = [(concept, concept.describe(plan.combo.level)) for concept in plan.combo.concepts]
-    return [
-        {"concept_id": concept.concept_id, "name": concept.name, "level": found.level, "text": found.text}
-        for concept, found in descriptions
-    ]
+    return [_describe_concept(concept, plan.combo.level) for concept in plan.combo.concepts]
+
+
+def _describe_concept(concept: Concept, level: str) -> dict[str, Any]:
+    found, origin = concept.describe(level), concept.origin_at(level)
+    facts = {"concept_id": concept.concept_id, "name": concept.name, "level": found.level, "text": found.text}
+    return facts if origin is None else {**facts, "origin": origin}
 
 
 def _describe_answer(plan: DocumentPlan, attempt: Attempt | None) -> dict[str, Any]:

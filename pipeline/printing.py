@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import textwrap
-from typing import Any
+import time
+from typing import Any, Protocol, TextIO
 
 Json = dict[str, Any]
 
@@ -176,9 +177,14 @@ def _describe_making(metadata: Json) -> list[str]:
         ("tokens", _describe_tokens(metadata)),
         ("cost", "" if metadata.get("cost_usd") is None else format_usd(metadata["cost_usd"])),
         ("parents", ", ".join(f"{parent['stage']} {parent['doc_id']}" for parent in metadata["parents"][:4])),
-        ("made", f"{metadata['created_at']} for cohort {metadata['cohort']}"),
+        ("made", _describe_occasion(metadata)),
     ]
     return [f"{name:<9} {value}" for name, value in facts if value]
+
+
+def _describe_occasion(metadata: Json) -> str:
+    cohort = metadata.get("cohort")
+    return f"{metadata['created_at']} for cohort {cohort}" if cohort else str(metadata["created_at"])
 
 
 def _describe_score(score: Json | None) -> str:
@@ -218,12 +224,16 @@ def format_lineage(node: Json) -> str:
 
 def _list_lineage(node: Json, depth: int) -> list[str]:
     indent = "   " * depth
-    made_by = ", ".join(str(node[key]) for key in ("template_id", "model") if node.get(key))
+    made_by = ", ".join(str(node[key]) for key in ("template_id", "model", "place") if node.get(key))
     state = "" if node.get("state", "ok") == "ok" else f"  [{node['state']}]"
     arrow = "└─ " if depth else ""
     lines = [f"{indent}{arrow}{node['stage']} {node['doc_id']}  {made_by or node.get('task_id') or ''}{state}".rstrip()]
     for concept in node["concepts"]:
-        lines.append(f"{indent}   └─ concept {concept['concept_id']}  {concept['name']} ({concept['level']})")
+        origin = concept.get("origin") or {"documents": []}
+        edited = ", edited since" if origin.get("is_edited") else ""
+        lines.append(f"{indent}   └─ concept {concept['concept_id']}  {concept['name']} ({concept['level']}{edited})")
+        for document in origin["documents"]:
+            lines += _list_lineage(document, depth + 2)
     for parent in node["parents"]:
         lines += _list_lineage(parent, depth + 1)
     return lines
@@ -251,3 +261,132 @@ def format_parses(results: list[Json]) -> str:
         if result["score"] is None and result["parsed"] is not None and len(results) == 1:
             lines.append(result["parsed"].rstrip("\n"))
     return "\n".join(lines)
+
+
+# Keeping
+
+
+class _Progress(Protocol):
+    """How far a verification is; see verification.Progress."""
+
+    done: int
+    total: int
+    size_bytes: int
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float: ...
+
+
+class ProgressLine:
+    """Says how far a verification is: every second on a terminal, in one line; elsewhere every ten seconds."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._moves = stream, stream.isatty()
+        self._said = time.monotonic()
+
+    def __call__(self, progress: Any) -> None:
+        now = time.monotonic()
+        if now - self._said < (1 if self._moves else 10):
+            if self._moves and progress.done == progress.total:
+                self._stream.write("\r\x1b[K")
+            return
+        self._said = now
+        text = format_progress(progress)
+        self._stream.write(f"\r\x1b[K{text}" if self._moves else f"{text}\n")
+        self._stream.flush()
+
+
+def format_progress(progress: _Progress) -> str:
+    seconds = progress.seconds or 1e-9
+    rate = f"{progress.done / seconds:,.0f} a second, {progress.size_bytes / seconds / 1e6:,.0f} MB/s"
+    return f"{progress.done:,} of {progress.total:,} checked; {rate}; {format_duration(progress.seconds_left)} left"
+
+
+def format_verification(found: Json) -> str:
+    lines = [f"{finding['state']:10}  {finding['kind']:16}  {_name_place(finding)}" for finding in found["findings"]]
+    lines += [""] if lines else []
+    checked = f"{format_count(found['documents'], 'document')}, {format_count(found['calls'], 'call')} with "
+    checked += format_count(found["attempts"], "attempt")
+    megabytes = f"{found['size_bytes'] / 1e6:,.1f} MB in {found['seconds']:.1f} s"
+    lines.append(f"{found['state']}: {checked}; {found['level']}, {megabytes}.")
+    if found["unfinished_attempts"]:
+        lines.append(
+            f"{format_count(found['unfinished_attempts'], 'attempt')} without an outcome: under way, or cut off."
+        )
+    if found["unrecorded_documents"]:
+        count = format_count(found["unrecorded_documents"], "sound document")
+        lines.append(f"{count} not in the journal: daybook repair --apply records them.")
+    if found["state"] != "clean":
+        lines.append("What can be mended: daybook repair.")
+    return "\n".join(lines)
+
+
+def _name_place(finding: Json) -> str:
+    place = f"{finding['place']}/{finding['file']}" if finding["file"] else str(finding["place"])
+    return f"{place}: {finding['detail']}"
+
+
+def format_repairs(found: Json) -> str:
+    if not found["repairs"]:
+        return "Nothing to repair."
+    lines = []
+    for repair in found["repairs"]:
+        cost = "" if repair["cost_usd"] == 0 else f"; to make it again: {_say_cost(repair['cost_usd'])}"
+        state = f"  NOT DONE: {repair['problem']}" if repair["problem"] else ""
+        lines.append(f"{repair['how']:15}  {repair['place']}: {repair['why']}{cost}{state}")
+    if not found["applied"]:
+        lines += ["", "Nothing was changed. daybook repair --apply does it."]
+    return "\n".join(lines)
+
+
+def _say_cost(usd: float | None) -> str:
+    return "cost unknown" if usd is None else format_usd(usd)
+
+
+def format_attempts(found: Json) -> str:
+    head = f"{found['stage']}/{found['doc_id']}"
+    if not found["call_id"]:
+        return f"{head}: no call is known of it."
+    if not found["attempts"]:
+        return f"{head}: call {found['call_id']} was never tried."
+    rows = [["attempt", "status", "asked at", "seconds", "tokens", "cost", "run", ""]]
+    for attempt in found["attempts"]:
+        tokens = [attempt["prompt_tokens"], attempt["completion_tokens"]]
+        rows.append(
+            [
+                str(attempt["attempt"]),
+                attempt["status"] or "no outcome",
+                str(attempt["asked_at"] or ""),
+                "" if attempt["seconds"] is None else f"{attempt['seconds']:.1f}",
+                "" if None in tokens else f"{tokens[0]}+{tokens[1]}",
+                _say_cost(attempt["cost_usd"]),
+                str(attempt["run_id"] or ""),
+                "used" if attempt["used"] else attempt["reason"][:SHOWN_CHARACTERS],
+            ]
+        )
+    return "\n".join([f"{head}, call {found['call_id']}", *format_columns(rows)])
+
+
+def format_log(records: list[Json]) -> str:
+    return "\n".join(_format_record(record) for record in records) or "Nothing is recorded."
+
+
+def _format_record(record: Json) -> str:
+    if record.get("stage"):
+        name = f"{record['stage']}/{record.get('doc_id')}"
+    elif record.get("call_id"):
+        name = f"call {record['call_id']}, attempt {record.get('attempt')}"
+    else:
+        name = str(record.get("place", ""))
+    told = [record.get("status"), record.get("reason"), record.get("kept")]
+    if record.get("usd") is not None:
+        told.append(format_usd(record["usd"]))
+    return "  ".join([record["at"], f"{record['event']:11}", name, *(str(part) for part in told if part)])
+
+
+def format_reroll(made: Json) -> str:
+    return (
+        f"{made['stage']}/{made['doc_id']}: replicate {made['replicate']}, {made['task_id']}, in {made['folder']}. "
+        "A cohort takes it in when its spec asks for as many replicates."
+    )

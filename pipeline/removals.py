@@ -8,7 +8,7 @@ The answers stay in the call ledger: a build that still asks for such a document
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from pipeline.errors import InputInvalid, UnknownName
 from pipeline.lineages import DocumentKey, read_lineages
 from store.data_root import DataRoot
 from store.identity import ID_FORM
-from store.pointers import point_to
+from store.pointers import point_to, withdraw_from
+from store.trash import TrashEntry
 
 SHOWN_NAMES = 8
 
@@ -40,12 +41,8 @@ def remove_document(data: DataRoot, prefix: str, *, cascade: bool, now: datetime
         )
     costs = [lineages.metadata.get(each, {}).get("cost_usd") for each in keys]
     size_bytes = sum(measure_folder(data.documents.folder_of(*each)) for each in keys)
-    entry = data.trash.throw_away(
-        [f"docs/{each}" for each in keys],
-        reason=f"rm {key}",
-        now=now or datetime.now(UTC),
-        record={"bytes": size_bytes},
-    )
+    folders = [f"docs/{each}" for each in keys]
+    entry = throw_away(data, folders, reason=f"rm {key}", now=now or datetime.now(UTC), record={"bytes": size_bytes})
     return {
         "entry": entry.entry_id,
         "removed": [str(each) for each in keys],
@@ -53,6 +50,17 @@ def remove_document(data: DataRoot, prefix: str, *, cascade: bool, now: datetime
         "cost_usd": round(sum(cost for cost in costs if cost is not None), 9),
         "may_miss": sorted(map(str, lineages.unreadable.keys() - set(keys))),
     }
+
+
+def throw_away(
+    data: DataRoot, folders: list[str], *, reason: str, now: datetime, record: Mapping[str, Any]
+) -> TrashEntry:
+    """Move folders of documents and calls into the trash, children before parents, after the pointers to them."""
+    for name in folders:
+        area, stage, doc_id = name.split("/")
+        if area == "docs":
+            withdraw_from(data.documents, stage, doc_id)
+    return data.trash.throw_away(folders, reason=reason, now=now, record=record)
 
 
 def undo_removal(data: DataRoot, entry_id: str | None = None) -> Json:

@@ -14,12 +14,15 @@ import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import TaskTableInvalid
-from pipeline.planning import CohortPlan, DocumentPlan
 from pipeline.stages import MADE_STAGES, Stage
 from store.durable import move_folder, place_file, unique_path
 from store.identity import hash_bytes
+
+if TYPE_CHECKING:  # reading a table takes no plan, and planning brings Jinja2 with it
+    from pipeline.planning import CohortPlan, DocumentPlan
 
 WRITTEN_FILE = "written.json"
 WRITTEN_SCHEMA = 1

@@ -30,7 +30,7 @@ from pipeline.errors import EditedTablesInvalid, PlanStale, TaskTableInvalid, Un
 from pipeline.keys import KeySource
 from pipeline.making import Maker
 from pipeline.planning import CohortPlan, DocumentPlan, RowOutcome, plan_cohort, plan_report
-from pipeline.settings import Roots
+from pipeline.settings import Roots, find_reserve
 from pipeline.stages import Stage, Status
 from pipeline.task_tables import (
     accept_tables,
@@ -57,7 +57,7 @@ class Workspace:
 
     def __init__(self, roots: Roots) -> None:
         self.roots = roots
-        self.data = DataRoot(roots.data)
+        self.data = DataRoot(roots.data, reserve=find_reserve())
         self.maker = Maker(self.data, admission=open_admission(self.data), list_key_sources=lambda: self.key_sources)
         self._plans: dict[str, CohortPlan] = {}
         self._report_ids: dict[str, str] = {}  # of cohorts; each is hashed from all rows

@@ -39,7 +39,9 @@ from store.durable import (
 from store.errors import CallInvalid
 from store.files import lock_folder, read_file
 from store.identity import ID_FORM, check_id, hash_bytes, id_of, new_hasher
+from store.journal import Event, Journal
 from store.named_locks import NamedLocks
+from store.preflight import Preflight
 
 CALL_SCHEMA = 1
 RECORD_TYPE = "call"
@@ -99,9 +101,9 @@ class Attempt:
 class OpenAttempt:
     """An attempt under way: its request is on disk; the answer's bytes are appended as they come."""
 
-    def __init__(self, attempt: Attempt, *, temporary_folder: Path) -> None:
+    def __init__(self, attempt: Attempt, ledger: CallLedger, *, request_blake3: str) -> None:
         self.call_id, self.number, self.folder = attempt.call_id, attempt.number, attempt.folder
-        self._attempt, self._temporary_folder = attempt, temporary_folder
+        self._attempt, self._ledger, self._request_blake3 = attempt, ledger, request_blake3
         self._file: NewFile | None = None
         self._hasher = new_hasher()
 
@@ -121,27 +123,29 @@ class OpenAttempt:
         """Record what became of the attempt, after sealing its bytes."""
         self.seal()
         response = None if self._file is None else _Response(self._file.size_bytes, self._hasher.hexdigest())
-        return _write_outcome(self._attempt, outcome, response, self._temporary_folder)
+        return self._ledger._write_outcome(self._attempt, outcome, response, request_blake3=self._request_blake3)
 
 
 class CallLedger:
     """The folder data/calls."""
 
-    def __init__(self, root: Path, *, temporary_folder: Path) -> None:
+    def __init__(self, root: Path, *, temporary_folder: Path, journal: Journal, preflight: Preflight) -> None:
         self.root = root
-        self._temporary_folder = temporary_folder
+        self._temporary_folder, self._journal, self._preflight = temporary_folder, journal, preflight
         self._locks = NamedLocks()
 
     def begin(self, call_id: str, request: Mapping[str, Any]) -> OpenAttempt:
         """Start a new attempt: its request is durable when this returns.
 
-        Raises WriteFailed if the store cannot be written, before anything has been paid for.
+        Raises NoRoom, StoreNotUsable or WriteFailed if the store cannot be written, before anything has been paid for.
         """
+        self._preflight.check()
         call_folder = self._make_call_folder(call_id)
         folder, number = make_numbered_folder(call_folder, max(self._numbers(call_id), default=0) + 1)
         record = {"schema": CALL_SCHEMA, "call_id": call_id, "attempt": number, **request}
-        write_in_new_folder(folder, "request.json", encode_readably(record), holders=[call_folder, call_folder.parent])
-        return OpenAttempt(Attempt(call_id, number, folder, None), temporary_folder=self._temporary_folder)
+        content = encode_readably(record)
+        write_in_new_folder(folder, "request.json", content, holders=[call_folder, call_folder.parent])
+        return OpenAttempt(Attempt(call_id, number, folder, None), self, request_blake3=hash_bytes(content))
 
     @contextmanager
     def hold(self, call_id: str) -> Iterator[None]:
@@ -187,7 +191,31 @@ class CallLedger:
         """Record the outcome of an attempt whose process died before it could."""
         content = attempt.read_response()
         response = None if content is None else _Response(len(content), hash_bytes(content))
-        return _write_outcome(attempt, outcome, response, self._temporary_folder)
+        request_blake3 = hash_bytes(read_file(attempt.folder / "request.json"))
+        return self._write_outcome(attempt, outcome, response, request_blake3=request_blake3)
+
+    def _write_outcome(
+        self, attempt: Attempt, outcome: Mapping[str, Any], response: _Response | None, *, request_blake3: str
+    ) -> Attempt:
+        record = {
+            "schema": CALL_SCHEMA,
+            "call_id": attempt.call_id,
+            "attempt": attempt.number,
+            **outcome,
+            "response_bytes": response and response.size_bytes,
+            "response_blake3": response and response.blake3,
+        }
+        content = encode_readably(record)
+        if not place_file(attempt.folder / "outcome.json", content, temporary_folder=self._temporary_folder):
+            # Another process interpreted the same bytes a moment ago, while this one was still at work.
+            return replace(attempt, outcome=_read_json(attempt, "outcome.json"))
+        files = {"request.json": request_blake3, "outcome.json": hash_bytes(content)}
+        if response is not None:
+            files["response.bin"] = response.blake3
+        self._journal.append_unflushed(
+            Event.ATTEMPTED, **_describe_attempt(attempt.call_id, attempt.number, outcome, files)
+        )
+        return replace(attempt, outcome=record)
 
     def find_attempt_with(self, call_id: str, files: Mapping[str, bytes]) -> int | None:
         """Return the number of the attempt that holds these files, byte for byte; None if there is none.
@@ -214,11 +242,29 @@ class CallLedger:
             if not final.exists():
                 loser = commit_folder(content, final, temporary_folder=self._temporary_folder)
                 if loser is None:
+                    self._record_brought_in(call_id, free, content, origin)
                     return free
                 delete_folder(loser)  # its bytes are still at hand
             free = max(self._numbers(call_id)) + 1
             record = {"schema": CALL_SCHEMA, "call_id": call_id, "attempt": number, **origin}
             content = {**files, IMPORTED_FILE: encode_readably(record)}
+
+    def _record_brought_in(
+        self, call_id: str, number: int, files: Mapping[str, bytes], origin: Mapping[str, Any]
+    ) -> None:
+        outcome = json.loads(files.get("outcome.json", b"{}"))
+        hashes = {name: hash_bytes(content) for name, content in files.items()}
+        facts = _describe_attempt(call_id, number, outcome, hashes)
+        self._journal.append_unflushed(Event.ATTEMPTED, **facts, origin=dict(origin))
+
+    def restore(self, call_id: str, number: int, files: Mapping[str, bytes]) -> None:
+        """Put files of an attempt back that are gone; the journal knows that it had them with these bytes."""
+        folder = self._make_call_folder(call_id) / f"{number:04d}"
+        if not folder.exists():
+            commit_folder(files, folder, temporary_folder=self._temporary_folder)
+            return
+        for name, content in files.items():
+            place_file(folder / name, content, temporary_folder=self._temporary_folder)
 
     def folder_of(self, call_id: str) -> Path:
         """Return the folder that holds a call's attempts."""
@@ -227,7 +273,7 @@ class CallLedger:
     def walk(self) -> Iterator[str]:
         """Yield every call_id, sorted."""
         for shard in sorted(self.root.glob("??")):
-            yield from sorted(path.name for path in shard.iterdir() if ID_FORM.fullmatch(path.name))
+            yield from sorted(filter(ID_FORM.fullmatch, os.listdir(shard)))
 
     def _numbers(self, call_id: str) -> list[int]:
         try:
@@ -237,6 +283,21 @@ class CallLedger:
         except OSError as error:
             raise CallInvalid(call_id, "any", problem=f"its folder cannot be read: {error}") from error
         return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _describe_attempt(
+    call_id: str, number: int, outcome: Mapping[str, Any], files: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what the journal keeps of an attempt; `files` are the hashes of its files."""
+    return {
+        "call_id": call_id,
+        "attempt": number,
+        "status": outcome.get("status"),
+        "reason": outcome.get("reason"),
+        "usd": (outcome.get("cost") or {}).get("usd"),
+        "run_id": outcome.get("run_id"),
+        "files": dict(files),
+    }
 
 
 def _read_if_there(path: Path) -> bytes | None:
@@ -249,23 +310,6 @@ def _read_if_there(path: Path) -> bytes | None:
 class _Response(NamedTuple):
     size_bytes: int
     blake3: str
-
-
-def _write_outcome(
-    attempt: Attempt, outcome: Mapping[str, Any], response: _Response | None, temporary_folder: Path
-) -> Attempt:
-    record = {
-        "schema": CALL_SCHEMA,
-        "call_id": attempt.call_id,
-        "attempt": attempt.number,
-        **outcome,
-        "response_bytes": response and response.size_bytes,
-        "response_blake3": response and response.blake3,
-    }
-    if place_file(attempt.folder / "outcome.json", encode_readably(record), temporary_folder=temporary_folder):
-        return replace(attempt, outcome=record)
-    # Another process interpreted the same bytes a moment ago, while this one was still at work.
-    return replace(attempt, outcome=_read_json(attempt, "outcome.json"))
 
 
 def _read_bytes(attempt: Attempt, name: str) -> bytes:

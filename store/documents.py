@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -33,6 +34,7 @@ from store.errors import (
     ValueNotEncodable,
 )
 from store.files import lock_folder, read_file
+from store.flushing import Flush
 from store.identity import (
     ID_FORM,
     check_file_name,
@@ -45,6 +47,7 @@ from store.identity import (
     id_from_digest,
     new_hasher,
 )
+from store.journal import Event, Journal
 from store.pointer_files import PointerFiles, pointer_of
 
 METADATA_FILE = "metadata.json"
@@ -140,8 +143,9 @@ class Placement(NamedTuple):
 class DocumentStore:
     """The folder data/docs. `temporary_folder` and `superseded_folder` are on the same filesystem."""
 
-    def __init__(self, root: Path, *, temporary_folder: Path, superseded_folder: Path) -> None:
+    def __init__(self, root: Path, *, temporary_folder: Path, superseded_folder: Path, journal: Journal) -> None:
         self.root = root
+        self._journal = journal
         self._temporary_folder = temporary_folder
         self._superseded_folder = superseded_folder
         self.pointers = PointerFiles(root, temporary_folder=temporary_folder)
@@ -239,21 +243,58 @@ class DocumentStore:
         """
         final = self.folder_of(stage, doc_id)
         complete = complete_metadata(stage, doc_id, files, metadata)
-        # metadata.json last: a staged folder that has it is complete
-        content = {name: _content_of(files[name]) for name in sorted(files)}
-        content[METADATA_FILE] = encode_readably(complete)
+        content, record = {name: _content_of(files[name]) for name in sorted(files)}, encode_readably(complete)
         pointer = pointer_of(complete)
         if pointer:
             self.pointers.withdraw(stage, pointer.task_id, before=pointer)
-        loser = commit_folder(content, final, temporary_folder=self._temporary_folder)
+        document = Document(stage, doc_id, final, complete)
+        loser = self._commit_folder(document, content, record)
         if loser is not None:
-            move_folder(loser, self._superseded_folder / stage / loser.name)
-            document = self.read_deeply(stage, doc_id, digest=complete["digest"])
-        else:
-            document = Document(stage, doc_id, final, complete)
-        if pointer := pointer_of(document.metadata):
-            self.pointers.point(stage, pointer)
+            document = self._keep_aside(document, record, loser)
+        self._point_to(document)
         return document
+
+    def _commit_folder(self, document: Document, content: Mapping[str, bytes | NewFile], record: bytes) -> Path | None:
+        """Write a document's folder and its record in the journal; return where it lies if another one is there."""
+        self._journal.open()  # before anything is in its place: then only a record is left to write
+        facts = _describe_commit(document, record)
+        acknowledge = partial(self._journal.append_with, event=Event.COMMITTED, **facts)
+        return commit_folder(
+            {**content, METADATA_FILE: record},  # last: a staged folder that has it is complete
+            document.folder,
+            temporary_folder=self._temporary_folder,
+            acknowledge=acknowledge,
+        )
+
+    def _point_to(self, document: Document) -> None:
+        if pointer := pointer_of(document.metadata):
+            self.pointers.point(document.stage, pointer)
+
+    def restore(self, stage: str, doc_id: str, files: Mapping[str, bytes]) -> Document:
+        """Put a document back whose folder was moved away: all of its files, metadata.json as it was.
+
+        Raises StoreError if they do not match their record, or if something is in its place.
+        """
+        final, record = self.folder_of(stage, doc_id), files[METADATA_FILE]
+        metadata = json.loads(record)
+        problem = find_metadata_problem(metadata, stage, doc_id)
+        if problem:
+            raise DocumentInvalid(stage, doc_id, problem=f"{METADATA_FILE} {problem}", folder=final)
+        document = Document(stage, doc_id, final, metadata)
+        for name in document.file_names:
+            if hash_bytes(files[name]) != document.file_blake3(name):
+                raise DocumentCorrupt(stage, doc_id, name, expected=document.file_blake3(name)[:12], found="others")
+        content = {name: files[name] for name in document.file_names}
+        staged = self._commit_folder(document, content, record)
+        if staged is not None:
+            raise DocumentInvalid(stage, doc_id, problem=f"it cannot be put back from {staged}", folder=final)
+        self._point_to(document)
+        return document
+
+    def record(self, stage: str, doc_id: str) -> None:
+        """Write a sound document into the journal that does not know it yet. Raises StoreError if it is not sound."""
+        document = self.read_deeply(stage, doc_id)
+        self._journal.append(Event.COMMITTED, **_describe_commit(document, read_file(document.folder / METADATA_FILE)))
 
     def commit_all(self, stage: str, drafts: Mapping[str, tuple[Mapping[str, bytes], Mapping[str, Any]]]) -> None:
         """Write documents durably, {doc_id: (files, metadata)}, with the flushes of one; each as `commit` does.
@@ -261,19 +302,33 @@ class DocumentStore:
         For documents without a task_id, which have no pointer. What is acknowledged is all of them or none.
         """
         contents: dict[Path, Mapping[str, bytes]] = {}
-        digests: dict[str, str] = {}
+        written: dict[Path, tuple[Document, bytes]] = {}
         for doc_id, (files, metadata) in drafts.items():
             complete = complete_metadata(stage, doc_id, files, metadata)
             assert pointer_of(complete) is None
-            digests[doc_id] = complete["digest"]
-            content = {name: files[name] for name in sorted(files)}
-            contents[self.folder_of(stage, doc_id)] = {**content, METADATA_FILE: encode_readably(complete)}
-        losers = commit_folders(contents, temporary_folder=self._temporary_folder) if contents else []
-        for doc_id, loser in zip(digests, losers, strict=True):
+            folder, record = self.folder_of(stage, doc_id), encode_readably(complete)
+            contents[folder] = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: record}
+            written[folder] = Document(stage, doc_id, folder, complete), record
+        if not contents:
+            return
+        self._journal.open()
+
+        def acknowledge(flush: Flush, folders: Sequence[Path], placed: Iterable[Path]) -> None:
+            facts = [_describe_commit(*written[folder]) for folder in placed]
+            self._journal.append_all_with(flush, folders, Event.COMMITTED, facts)
+
+        losers = commit_folders(contents, temporary_folder=self._temporary_folder, acknowledge=acknowledge)
+        for (document, record), loser in zip(written.values(), losers, strict=True):
             if loser is not None:
-                kept = self._superseded_folder / stage / loser.name
-                move_folder(loser, kept)
-                self.read_deeply(stage, doc_id, digest=digests[doc_id])
+                self._keep_aside(document, record, loser)
+
+    def _keep_aside(self, document: Document, record: bytes, loser: Path) -> Document:
+        """Keep a document that came second; return the one that is there, checked deeply."""
+        move_folder(loser, self._superseded_folder / document.stage / loser.name)
+        self._journal.append(Event.SUPERSEDED, **_describe_commit(document, record), kept=loser.name)
+        first = self.read_deeply(document.stage, document.doc_id, digest=document.metadata["digest"])
+        self.record(document.stage, document.doc_id)  # whoever was faster may have died before
+        return first
 
     @contextmanager
     def hold_stage(self, stage: str) -> Iterator[None]:
@@ -309,15 +364,23 @@ class DocumentStore:
         `files` has metadata.json too; `find_problem` has been asked. What is in the store already stays as it is.
         """
         metadata = files[METADATA_FILE]
-        content = {**{name: files[name] for name in sorted(files) if name != METADATA_FILE}, METADATA_FILE: metadata}
+        content = {name: files[name] for name in sorted(files) if name != METADATA_FILE}
         place = self.place_of(stage, doc_id, metadata)
-        if not place.is_there:
-            loser = commit_folder(content, place.folder, temporary_folder=self._temporary_folder)
-            if loser is not None:  # another process was faster
-                place = self.place_of(stage, doc_id, metadata)
-                move_folder(loser, self._superseded_folder / stage / loser.name)
-            elif not place.is_beside and (pointer := pointer_of(json.loads(metadata))):
-                self.pointers.point(stage, pointer)
+        if place.is_there:
+            return place
+        document = Document(stage, doc_id, place.folder, json.loads(metadata))
+        if place.is_beside:
+            whole = {**content, METADATA_FILE: metadata}
+            commit_folder(whole, place.folder, temporary_folder=self._temporary_folder)
+            kept = place.folder
+        elif (loser := self._commit_folder(document, content, metadata)) is not None:  # another process was faster
+            place = self.place_of(stage, doc_id, metadata)
+            kept = self._superseded_folder / stage / loser.name
+            move_folder(loser, kept)
+        else:
+            self._point_to(document)
+            return place
+        self._journal.append(Event.SUPERSEDED, **_describe_commit(document, metadata), kept=kept.name)
         return place
 
     def walk(self) -> Iterator[tuple[str, str]]:
@@ -325,6 +388,14 @@ class DocumentStore:
         for stage in self.list_stages():
             for doc_id in self.list_ids(stage):
                 yield stage, doc_id
+
+
+def _describe_commit(document: Document, record: bytes) -> dict[str, Any]:
+    """Return what the journal keeps of a document; `record` is its metadata.json."""
+    names = ("call_id", "attempt", "run_id")
+    known = {name: document.metadata[name] for name in names if document.metadata.get(name) is not None}
+    own = {"stage": document.stage, "doc_id": document.doc_id}
+    return {**own, "content_id": document.content_id, "metadata_blake3": hash_bytes(record), **known}
 
 
 def _content_of(content: bytes | StagedFile) -> bytes | NewFile:
@@ -355,7 +426,7 @@ def find_problem(stage: str, doc_id: str, files: Mapping[str, bytes]) -> str | N
         metadata = json.loads(files[METADATA_FILE])
     except (KeyError, ValueError, RecursionError) as error:
         return f"{METADATA_FILE} is absent or no JSON: {error}"
-    if problem := _find_metadata_problem(metadata, stage, doc_id):
+    if problem := find_metadata_problem(metadata, stage, doc_id):
         return f"{METADATA_FILE} {problem}"
     recorded = {name: (record["size_bytes"], record["blake3"]) for name, record in metadata["files"].items()}
     found = {name: (len(content), hash_bytes(content)) for name, content in files.items() if name != METADATA_FILE}
@@ -429,13 +500,14 @@ def _read_metadata(stage: str, doc_id: str, folder: Path) -> dict[str, Any]:
         metadata = json.loads(content)
     except ValueError as error:
         raise DocumentInvalid(stage, doc_id, problem=f"{METADATA_FILE} is not JSON: {error}", folder=folder) from error
-    problem = _find_metadata_problem(metadata, stage, doc_id)
+    problem = find_metadata_problem(metadata, stage, doc_id)
     if problem:
         raise DocumentInvalid(stage, doc_id, problem=f"{METADATA_FILE} {problem}", folder=folder)
     return dict(metadata)
 
 
-def _find_metadata_problem(metadata: Any, stage: str, doc_id: str) -> str | None:
+def find_metadata_problem(metadata: Any, stage: str, doc_id: str) -> str | None:
+    """Return what makes a parsed metadata.json unusable: "has schema 7; …"; None if nothing does."""
     if not isinstance(metadata, dict):
         return "is not an object"
     if metadata.get("schema") != METADATA_SCHEMA:

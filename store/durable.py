@@ -25,11 +25,11 @@ import ctypes
 import errno
 import fcntl
 import os
-import secrets
 import shutil
-import socket
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
@@ -46,7 +46,7 @@ _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _FICLONE = 0x40049409  # from linux/fs.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_HOST = "".join(character for character in socket.gethostname() if character.isalnum())[:32]
+_HOST = "".join(character for character in os.uname().nodename if character.isalnum())[:32]
 
 
 def create_folder(path: Path) -> None:
@@ -192,6 +192,58 @@ class NewFile:
             os.close(descriptor)  # some network filesystems report a lost write only here
 
 
+class AppendedFile:
+    """A file that many threads append whole records to. What the disk has refused once takes nothing more."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        create_folder(path.parent)
+        try:
+            self._descriptor = os.open(path, NEW_FILE | os.O_APPEND, FILE_MODE)
+        except OSError as error:
+            raise WriteFailed(path, problem=_describe(error)) from error
+        # Closed when nobody has it any more: a thread may flush while another sees the disk refuse.
+        weakref.finalize(self, os.close, self._descriptor)
+        self._writing = threading.Lock()
+        self._is_named = self._is_refused = False
+
+    def append(self, content: bytes) -> None:
+        """Write whole records and make them durable, with all that were appended before."""
+        with _flush_for(self.path, into=self.path.parent) as flush:
+            self.append_with(flush, content, [])
+
+    def append_with(self, flush: Flush, content: bytes, folders: Sequence[Path]) -> None:
+        """Make the names in `folders` durable, and records that tell of them: never a record without its names."""
+        with self._refusing():
+            own = [] if self._is_named else [self.path.parent]
+            flush.finish_before(lambda: self._write(content), [*folders, *own])
+            self._is_named = True
+
+    def append_unflushed(self, content: bytes) -> None:
+        """Write whole records that a power cut may take until the next ones are durable."""
+        with self._refusing():
+            self._write(content)
+
+    def _write(self, content: bytes) -> int:
+        with self._writing:
+            if os.write(self._descriptor, content) != len(content):
+                raise OSError(errno.ENOSPC, "the disk took a part of the records")
+        return self._descriptor
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        if self._is_refused:
+            raise WriteFailed(self.path, problem="the disk has refused an earlier record")
+        try:
+            yield
+        except WriteFailed:
+            self._is_refused = True
+            raise
+        except OSError as error:
+            self._is_refused = True
+            raise WriteFailed(self.path, problem=_describe(error)) from error
+
+
 def seal_file(file: NewFile) -> None:
     """Make a file that was appended to, and its name, durable."""
     with _flush_for(file.path, into=file.path.parent) as flush:
@@ -257,6 +309,23 @@ def place_file(path: Path, content: bytes, *, temporary_folder: Path, replace: b
     return True
 
 
+def place_written_file(written: Path, path: Path) -> bool:
+    """Give a whole file, written on the same filesystem, its final name, durably; return False if that is taken."""
+    with _flush_for(path, into=path.parent) as flush:
+        descriptor = os.open(written, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            flush.add_file(descriptor)
+        finally:
+            os.close(descriptor)
+        flush.finish([])
+        try:
+            rename_without_replacing(written, path)
+        except FileExistsError:
+            return False
+        flush.finish([path.parent])
+    return True
+
+
 def place_derived_file(path: Path, content: bytes, *, temporary_folder: Path) -> None:
     """Put a whole file at `path`, in the place of any that is there, without flushing it. Raises OSError.
 
@@ -306,13 +375,21 @@ def place_new_file(path: Path) -> Iterator[NewFile]:
         raise
 
 
-def commit_folder(files: Mapping[str, bytes | NewFile], final: Path, *, temporary_folder: Path) -> Path | None:
+Acknowledge = Callable[[Flush, Sequence[Path]], None]  # makes the names in these folders durable, and may say so
+
+
+def commit_folder(
+    files: Mapping[str, bytes | NewFile],
+    final: Path,
+    *,
+    temporary_folder: Path,
+    acknowledge: Acknowledge | None = None,
+) -> Path | None:
     """Write `files` as the new folder `final`, in their order, durably. See the module's docstring.
 
-    A NewFile, as `stage_file` yields it, is moved into the folder: what is too big to be in memory.
-
-    Returns None; or, if something is at `final` already because somebody else was faster, the folder under
-    `temporary_folder` in which the files lie, durably.
+    A NewFile, as `stage_file` yields it, is moved into the folder: what is too big to be in memory. `acknowledge` does
+    the last step, if it is to do more. Returns None; or, if something is at `final` already because somebody else was
+    faster, the folder under `temporary_folder` in which the files lie, durably.
     """
     create_folder(final.parent)
     create_temporary_folder(temporary_folder)
@@ -325,16 +402,25 @@ def commit_folder(files: Mapping[str, bytes | NewFile], final: Path, *, temporar
         except FileExistsError:
             flush.finish([final.parent])  # the other may not have flushed its name yet, or have died before
             return staged
-        flush.finish([final.parent])
+        if acknowledge is None:
+            flush.finish([final.parent])
+        else:
+            acknowledge(flush, [final.parent])
     return None
 
 
+AcknowledgeAll = Callable[[Flush, Sequence[Path], Iterable[Path]], None]  # as Acknowledge; and what is in its place
+
+
 def commit_folders(
-    files_by_folder: Mapping[Path, Mapping[str, bytes | NewFile]], *, temporary_folder: Path
+    files_by_folder: Mapping[Path, Mapping[str, bytes | NewFile]],
+    *,
+    temporary_folder: Path,
+    acknowledge: AcknowledgeAll,
 ) -> list[Path | None]:
     """Write many new folders, each as `commit_folder` does, with the two flushes of one; return what that returns.
 
-    After a crash some of them can be there and others not.
+    `acknowledge` does the last step. After a crash some of them can be there and others not.
     """
     parents = list({final.parent for final in files_by_folder})
     for parent in parents:
@@ -345,7 +431,7 @@ def commit_folders(
         written = [_write_folder(staged[final], files, flush) for final, files in files_by_folder.items()]
         flush.finish([folder for folders in written for folder in folders])
         losers = [None if _rename_into_place(source, final) else source for final, source in staged.items()]
-        flush.finish(parents)
+        acknowledge(flush, parents, [final for final, loser in zip(staged, losers, strict=True) if loser is None])
     return losers
 
 
@@ -414,7 +500,7 @@ def _rename_after_looking(source: Path, target: Path) -> None:
 
 def unique_path(folder: Path, name: str) -> Path:
     """Return a path in `folder` that no other process, host or call will choose."""
-    return folder / f"{name}.{_HOST}.{os.getpid()}.{secrets.token_hex(6)}"
+    return folder / f"{name}.{_HOST}.{os.getpid()}.{os.urandom(6).hex()}"
 
 
 def _describe(error: OSError) -> str:

@@ -12,6 +12,7 @@ StoreError
 ├── BatchInvalid         a batch's record cannot be read
 ├── TrashInvalid         an entry of the trash is absent, or its record cannot be read
 ├── TextMissing          a text that inputs name is not kept
+├── NoRoom               less is free than is to be kept free; nothing was sent
 ├── WriteFailed          the disk refused; nothing was committed
 └── StoreNotUsable       the data folder cannot hold a durable store
 """
@@ -127,6 +128,17 @@ class WriteFailed(StoreError):
     def __init__(self, path: Path, *, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"Could not write {path}: {problem}. Nothing was committed; free space or mend the disk.")
+
+
+class NoRoom(StoreError):
+    """Less is free on the store's filesystem than is to be kept free. Nothing was sent, so nothing was paid."""
+
+    def __init__(self, root: Path, *, what: str, free: int, reserve: int) -> None:
+        self.root, self.what, self.free, self.reserve = root, what, free, reserve
+        super().__init__(
+            f"The filesystem of {root} has {free:,} {what} free; {reserve:,} are to be kept free, so that no answer is "
+            "lost for lack of room. Nothing was sent. Make room, or lower the reserve."
+        )
 
 
 class StoreNotUsable(StoreError):

@@ -25,7 +25,7 @@ import os
 import platform
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -48,6 +48,10 @@ class Flush(Protocol):
         """Return when all files added, and all names in `folders`, are durable."""
         ...
 
+    def finish_before(self, record: Callable[[], int], folders: Iterable[Path]) -> None:
+        """As `finish`, and then what `record` writes, to the file whose descriptor it returns: never the other way."""
+        ...
+
 
 class SingleFlush:
     """Syncs each file and folder by itself."""
@@ -62,6 +66,10 @@ class SingleFlush:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+    def finish_before(self, record: Callable[[], int], folders: Iterable[Path]) -> None:
+        self.finish(folders)
+        self.add_file(record())
 
 
 class _Waiter:
@@ -98,6 +106,11 @@ class SharedFlush:
             self._lead()
         if self._failure is not None:
             raise self._failure
+
+    def finish_before(self, record: Callable[[], int], folders: Iterable[Path]) -> None:
+        """One flush for both: these filesystems never keep a later change of names or sizes and lose an earlier one."""
+        record()
+        self.finish(folders)
 
     def _lead(self) -> None:
         """Flush for all that wait now, and hand the lead on to the first that came meanwhile."""

@@ -70,6 +70,15 @@ def encode_canonically(value: Json) -> bytes:
     return _ENCODER.encode(normal).encode()
 
 
+def encode_parsed(value: Json) -> bytes:
+    """Return what `encode_canonically` does, sooner, of a value that json.loads gave."""
+    try:
+        text = _ENCODER.encode(value)
+    except ValueError as error:  # NaN and infinities, which json.loads reads
+        raise ValueNotEncodable("inputs", value, expected="Expected finite numbers.") from error
+    return text.encode() if text.isascii() and "-0.0" not in text else encode_canonically(value)
+
+
 def _is_normal(value: Any) -> bool:
     """Whether `_normalise` would return an equal value. Nearly always so, and much faster than copying it."""
     if isinstance(value, str):

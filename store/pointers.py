@@ -73,6 +73,14 @@ def point_to(documents: DocumentStore, stage: str, doc_id: str) -> None:
         documents.pointers.point(stage, pointer)
 
 
+def withdraw_from(documents: DocumentStore, stage: str, doc_id: str) -> None:
+    """Remove the pointer to a document that is about to leave; the next look-up scans. Nothing fails for one."""
+    with contextlib.suppress(StoreError):
+        pointer = pointer_of(documents.read_metadata(stage, doc_id))
+        if pointer and documents.pointers.read(stage, pointer.task_id) == pointer:
+            documents.pointers.withdraw(stage, pointer.task_id)
+
+
 def scan_stage(documents: DocumentStore, stage: str) -> LatestDocuments:
     """Return what the pointers of a stage have to be, from the metadata of all its documents."""
     latest: dict[str, Pointer] = {}

@@ -5,7 +5,8 @@
     trash/<entry>/calls/<hh>/<call_id>/
     trash/.deleting/                               what is being deleted
 
-A folder moves by one durable rename, so it lies in its place or in the trash, never in both and never in part. A
+The journal is told before the first folder moves, and after the last has come back. A folder moves by one durable
+rename, so it lies in its place or in the trash, never in both and never in part. A
 process that dies between two moves leaves an entry of which some folders are still in their place; bringing the
 entry back is then right as it always is. What is deleted leaves its entry first, also by a rename, so nothing that
 was deleted in part can be brought back.
@@ -14,9 +15,9 @@ was deleted in part can be brought back.
 from __future__ import annotations
 
 import json
+import os
 import re
-import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from typing import Any, NamedTuple
 from store.durable import delete_folder, move_folder, place_file, unique_path
 from store.errors import NameInvalid, TrashInvalid
 from store.files import read_file
+from store.journal import Event, Journal
 
 ENTRY_FILE = "entry.json"
 ENTRY_SCHEMA = 1
@@ -56,8 +58,9 @@ class Restored(NamedTuple):
 class Trash:
     """The folder data/trash."""
 
-    def __init__(self, root: Path, *, data_folder: Path, temporary_folder: Path) -> None:
+    def __init__(self, root: Path, *, data_folder: Path, temporary_folder: Path, journal: Journal) -> None:
         self.root, self._data_folder, self._temporary_folder = root, data_folder, temporary_folder
+        self._journal = journal
 
     def throw_away(
         self, folders: Sequence[str], *, reason: str, now: datetime, record: Mapping[str, Any] | None = None
@@ -66,7 +69,7 @@ class Trash:
 
         A folder that is gone already is passed over.
         """
-        entry_id = f"{now.astimezone(UTC).strftime(TIME_FORM)}-{secrets.token_hex(2)}"
+        entry_id = f"{now.astimezone(UTC).strftime(TIME_FORM)}-{os.urandom(2).hex()}"
         entry = TrashEntry(entry_id, now, reason, tuple(map(_check_folder, folders)), self.root / entry_id)
         content = {
             **(record or {}),
@@ -77,10 +80,21 @@ class Trash:
         }
         encoded = json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
         place_file(entry.folder / ENTRY_FILE, encoded, temporary_folder=self._temporary_folder)
-        for name in entry.folders:
-            if (self._data_folder / name).is_dir():
-                move_folder(self._data_folder / name, entry.folder / name)
+        present = [name for name in entry.folders if (self._data_folder / name).is_dir()]
+        self._journal.append_all(Event.REMOVED, self._describe(present, self._data_folder, kept=f"trash/{entry_id}"))
+        for name in present:
+            move_folder(self._data_folder / name, entry.folder / name)
         return entry
+
+    def _describe(self, names: Sequence[str], folder: Path, **facts: str) -> Iterator[dict[str, Any]]:
+        """Yield what the journal calls each document and each attempt in these folders."""
+        for name in names:
+            area, first, second = name.split("/")
+            if area == "docs":
+                yield {"place": name, "stage": first, "doc_id": second, **facts}
+            else:
+                for number in sorted(int(path.name) for path in (folder / name).iterdir() if path.name.isdecimal()):
+                    yield {"place": f"{name}/{number:04d}", "call_id": second, "attempt": number, **facts}
 
     def list_entries(self) -> list[TrashEntry]:
         """Return all entries, the oldest first. Raises TrashInvalid if the record of one cannot be read."""
@@ -113,6 +127,7 @@ class Trash:
                 restored.back.append(name)
             except FileExistsError:
                 restored.occupied.append(name)
+        self._journal.append_all(Event.RESTORED, self._describe(restored.back, self._data_folder))
         self._remove_if_empty(entry)
         return restored
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.verification import verify
 from store.batches import ASKED, FINISHED, INTENT, REQUESTS
 from store.data_root import DataRoot
 from tests.batch_server import BatchServer, answer_line
@@ -103,6 +104,12 @@ def assert_each_call_is_paid_once(folder: Path, provider: BatchServer) -> None:
     outcomes = [outcome for _, outcome in read_attempts(folder)]
     assert None not in outcomes
     assert Counter(outcome["status"] for outcome in outcomes if outcome)["ok"] == CALLS
+    assert_verified(folder)
+
+
+def assert_verified(folder: Path) -> None:
+    """A deep verification finds nothing."""
+    assert verify(DataRoot(folder / "data"), folder / "config", deep=True).findings == []
 
 
 # The usual way
@@ -425,6 +432,7 @@ def test_a_kill_at_any_step_of_submitting_submits_nothing_twice(builds, tmp_path
 
         died = builds.run(folder, "build", "one", "--batch", die_at=step)
         killed += died.code == -signal.SIGKILL
+        assert_verified(folder)
         run_to_the_end(builds, folder, provider)
 
         assert_each_call_is_paid_once(folder, provider)
@@ -444,6 +452,7 @@ def test_a_kill_at_any_step_of_collecting_loses_nothing_and_submits_nothing_twic
 
         died = builds.run(folder, "build", "one", "--batch", die_at=step)
         killed += died.code == -signal.SIGKILL
+        assert_verified(folder)
         run_to_the_end(builds, folder, provider)
 
         assert_each_call_is_paid_once(folder, provider)

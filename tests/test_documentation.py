@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,20 @@ def test_ci_runs_the_readmes_test_command_and_nothing_else():
     assert script.rstrip().endswith("exec make test")
 
 
+def write_chatgpt_export(path: Path) -> None:
+    message = {"author": {"role": "user"}, "content": {"content_type": "text", "parts": ["Which mooring line holds?"]}}
+    mapping = {"n": {"id": "n", "parent": None, "children": [], "message": {"id": "n", **message}}}
+    chats = [{"conversation_id": "c", "title": "Mooring", "current_node": "n", "mapping": mapping}]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("conversations.json", json.dumps(chats))
+
+
 def test_every_command_of_the_readme_runs(folder):
     """On the demo with the echo in the place of its models; ID stands for any essay."""
     demo = folder / "config" / "cohorts" / "demo.toml"
     demo.write_text((folder / "config" / "cohorts" / f"{COHORT}.toml").read_text())
     (folder / "answer.txt").write_text("SCORE: 7\n")
+    write_chatgpt_export(folder / "chatgpt-export.zip")
     commands = [shlex.split(command) for command in README_COMMANDS if not command.startswith("make")]
     assert len(commands) >= 9
     assert {command[0] for command in commands} == {"daybook", "luigi"}
@@ -129,6 +139,7 @@ def test_the_documented_json_fields_are_those_that_are_printed(folder):
     built = run_json(folder, "build", COHORT)
     doc_ids = sorted(path.name for path in folder.glob("data/docs/essay/*"))
     (folder / "answer.txt").write_text("SCORE: 7\n")
+    write_chatgpt_export(folder / "chatgpt-export.zip")
     (parsed,) = run_json(folder, "parse", "score_last_line", "answer.txt")
 
     assert set(built) == documented_fields("build")

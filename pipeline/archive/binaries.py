@@ -4,10 +4,9 @@ from __future__ import annotations
 
 HEAD_BYTES = 4096  # enough for every answer here
 
+_ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")  # the second of an empty one, the third of a split one
 _STARTS = (
-    (b"PK\x03\x04", "application/zip"),
-    (b"PK\x05\x06", "application/zip"),  # an empty one
-    (b"PK\x07\x08", "application/zip"),  # a split one
+    *((start, "application/zip") for start in _ZIP_STARTS),
     (b"\x1f\x8b", "application/gzip"),
     (b"%PDF-", "application/pdf"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -42,6 +41,11 @@ def find_mime_type(head: bytes) -> str | None:
     if head[4:8] == b"ftyp":
         return _BRAND_TYPES.get(head[8:12], "video/mp4")
     return None
+
+
+def is_zip(head: bytes) -> bool:
+    """Whether a file begins as a ZIP does; it need not be whole."""
+    return head.startswith(_ZIP_STARTS)
 
 
 def has_binary_bytes(head: bytes) -> bool:

@@ -16,16 +16,6 @@ class Member(NamedTuple):
     open: Callable[[], BinaryIO]
 
 
-def list_siblings(member: Member, members: Sequence[Member]) -> list[Member]:
-    """Return the files in the folder of a member and below it, itself too, by their names from there.
-
-    An export is found by its files wherever it lies: at the top, in a folder among others, or in a ZIP within one.
-    """
-    folder = member.name[: member.name.rfind("/") + 1]
-    inside = [other for other in members if other.name.startswith(folder)]
-    return [other._replace(name=other.name.removeprefix(folder)) for other in inside]
-
-
 class Peek(NamedTuple):
     """The beginning of a file: enough to tell whose it is. Nothing in it is complete but small items."""
 

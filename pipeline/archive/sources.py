@@ -17,14 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
-from pipeline.archive.binaries import HEAD_BYTES, find_mime_type
+from pipeline.archive.binaries import is_zip
 from pipeline.archive.entries import Entry, FileRefused, clean_name, is_system_file, is_tool_folder, show_name
 from pipeline.archive.members import Skip
 from pipeline.archive.zip_files import Budget, Listing, MeasuredFile, Meter, Open, ZipReader, ZipUnreadable
 from pipeline.errors import InputInvalid
 
 STDIN = "-"
-ZIP_TYPE = "application/zip"
 SMALLEST_ZIP_BYTES = 22
 WHOLE_ZIP_BYTES = 64 * 1024 * 1024  # a bigger ZIP within a folder or ZIP is no attachment: only what is in it is listed
 
@@ -84,7 +83,7 @@ class _Gathering:
 
     def _add_container(self, entry: Entry) -> bool:
         """Add what is in a file if it is a ZIP, else the file; tell whether it is a ZIP."""
-        listing = self._list_zip(entry, entry.open, folder="") if _is_zip(entry) else None
+        listing = self._list_zip(entry, entry.open, folder="") if _looks_like_zip(entry) else None
         if listing is None:
             self._entries.append(entry)
         else:
@@ -99,7 +98,7 @@ class _Gathering:
 
     def _add(self, entry: Entry, open_zip: Open, *, depth: int) -> None:
         """Add a file, and what is in it if it is a ZIP. `depth`: in how many ZIPs it is."""
-        if not _is_zip(entry):
+        if not _looks_like_zip(entry):
             self._entries.append(entry)
             return
         if depth > self._meter.budget.depth:
@@ -203,12 +202,12 @@ def _open_file(path: Path) -> BinaryIO:
     return open(path, "rb")
 
 
-def _is_zip(entry: Entry) -> bool:
+def _looks_like_zip(entry: Entry) -> bool:
     if entry.size_bytes is not None and entry.size_bytes < SMALLEST_ZIP_BYTES:
         return False
     try:
         with entry.open() as file:
-            return find_mime_type(file.read(HEAD_BYTES)) == ZIP_TYPE
+            return is_zip(file.read(SMALLEST_ZIP_BYTES))
     except (FileRefused, OSError):  # is told when it is read
         return False
 

@@ -26,6 +26,7 @@ from pipeline.archive.importing import (
     keep_path,
     make_conversations,
 )
+from pipeline.archive.index import update_index
 from pipeline.archive.rendering import Failure, Request, find_missing, render_views
 from pipeline.archive.transcripts import Format
 from pipeline.errors import InputInvalid, PipelineError
@@ -98,6 +99,7 @@ class Conversations(luigi.Task):  # type: ignore[misc]
             tell(", ".join(f"{totals[name]:,} {name}" for name in ("seen", "imported", "unchanged", "skipped")))
         if mismatches := coverage.list_mismatches():
             raise CoverageWrong(mismatches)
+        update_index(find_workspace())
 
 
 class Transcripts(luigi.Task):  # type: ignore[misc]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import datetime, timedelta
 from typing import Any
 
 FIRST_YEAR, LAST_YEAR = 2000, 2100  # what is outside is damage: no chat with a model is older
 MILLISECONDS_FROM = 1e11  # as seconds, this is the year 5138
+LAST_MILLISECOND = 1e13  # the year 2286
 
 _EPOCH = datetime(1970, 1, 1)  # all moments here are in UTC; a zone at each costs as much as the rest of the work
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
+# As this module writes times, days that every month has: nothing to do. Most exports have nearly only such times.
+_WRITTEN = re.compile(
+    r"20[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.(?!000000)[0-9]{6})?Z"
+)
 _ISO = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
     r"(?:[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
@@ -28,6 +33,8 @@ def read_time(value: Any) -> str | None:
     ('2025-01-01T00:00:00.500000Z', '2026-03-01T09:00:02Z', None)
     """
     if isinstance(value, str):
+        if _WRITTEN.fullmatch(value):
+            return value
         moment = _read_text(value.strip())
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         moment = _read_number(value)
@@ -65,13 +72,9 @@ def _read_offset(zone: str) -> timedelta:
 
 
 def _read_number(number: float) -> datetime | None:
-    if isinstance(number, float) and not math.isfinite(number):
+    if not abs(number) < LAST_MILLISECOND:  # nor what is no number at all
         return None
-    seconds = number / 1000 if abs(number) > MILLISECONDS_FROM else number
-    try:
-        return _EPOCH + timedelta(seconds=seconds)
-    except OverflowError:
-        return None
+    return _EPOCH + timedelta(seconds=number / 1000 if abs(number) > MILLISECONDS_FROM else number)
 
 
 def _write(moment: datetime) -> str:

@@ -8,6 +8,8 @@ their bytes with others are refused one by one; their neighbours are read.
 from __future__ import annotations
 
 import io
+import itertools
+import operator
 import os
 import shutil
 import stat
@@ -101,15 +103,16 @@ class ZipReader:
             archive = self._open_archive(open_zip, place)
         except _DAMAGE as error:
             raise ZipUnreadable("damaged_zip", f"its list of files cannot be read ({type(error).__name__})") from None
-        infos = [info for info in archive.infolist() if not (info.is_dir() and not info.file_size)]
+        infos = [info for info in archive.infolist() if info.file_size or not info.orig_filename.endswith("/")]
         self._meter.count_entries(len(infos))
         shared = _find_shared(infos, archive.start_dir)
         names = [clean_name(_read_name(info)) for info in infos]
-        common = find_common_folder([name for name in names if not is_system_file(name)])
+        is_system = [is_system_file(name) for name in names]
+        common = find_common_folder(list(itertools.compress(names, map(operator.not_, is_system))))
         entries, skips, system_files = [], [], []
-        for info, full_name in zip(infos, names, strict=True):
+        for info, full_name, is_left_out in zip(infos, names, is_system, strict=True):
             name = full_name.removeprefix(common)
-            if is_system_file(full_name):
+            if is_left_out:
                 system_files.append(folder + name)
             elif refusal := _find_refusal(info, self._meter.budget, is_shared=id(info) in shared):
                 skips.append(Skip(refusal[0], folder + name, refusal[1]))
@@ -236,10 +239,9 @@ def _find_shared(infos: Sequence[zipfile.ZipInfo], end: int) -> set[int]:
     """Return the ids of infos whose packed bytes reach into those of the next: a bomb lists few bytes many times."""
     ordered = sorted(infos, key=lambda info: info.header_offset)
     shared: set[int] = set()
-    for info, following in zip(ordered, [*ordered[1:], None], strict=True):
-        if info.header_offset + _LOCAL_HEADER_BYTES + info.compress_size > (
-            following.header_offset if following else end
-        ):
+    for info, following in itertools.pairwise([*ordered, None]):
+        next_offset = following.header_offset if following else end
+        if info and info.header_offset + _LOCAL_HEADER_BYTES + info.compress_size > next_offset:
             shared |= {id(info), id(following)}
     return shared
 
@@ -253,6 +255,8 @@ def _find_refusal(info: zipfile.ZipInfo, budget: Budget, *, is_shared: bool) -> 
         return "special_file", "it is a device or the like, and no file"
     if info.flag_bits & _IS_ENCRYPTED:
         return "encrypted", "it needs a password; unpack it, and import the folder"
+    if info.header_offset < 0:
+        return "damaged", "the ZIP says that it begins before the ZIP does"
     if is_shared:
         return "overlapping", "it shares its bytes with another file of the ZIP"
     if info.compress_type not in _METHODS:

@@ -40,6 +40,9 @@ def recognise(content: Any, name: str = "anything") -> Recognition | None:
         CHAT,
         [CHAT],
         [EMPTY],
+        {"mapping": EMPTY["mapping"], "current_node": None},
+        {"mapping": EMPTY["mapping"], "conversation_id": "c"},
+        {"mapping": CHAT["mapping"]},
         {"conversations": [CHAT]},
         {"chats": [CHAT]},
         json.dumps(CHAT) + "\n" + json.dumps(CHAT) + "\n",
@@ -61,7 +64,9 @@ def test_conversations_are_recognised_in_every_container(content):
         {"mapping": {"a": 1}, "current_node": "a"},
         {"mapping": {"a": {"id": "a", "message": None}}},
         {"mapping": {"en": {"de": "word"}}},
+        {"mapping": [{"id": "a", "message": None}], "current_node": "a"},
         {"messages": [{"role": "user", "content": "hi"}]},
+        {"messages": [{"node_id": "a", "role": "user", "text": "hi"}]},
         {"shared_conversation_id": "s", "messages": []},
         [],
         {},
@@ -274,6 +279,7 @@ def test_a_damaged_time_is_kept_as_it_was_and_counted():
 
     assert (chat.updated, chat.messages[0].created) == (None, None)
     assert chat.warnings == {"damaged_time": 2}
+    assert read_chat(create_time="").warnings == {}
     assert (chat.extra["update_time"], chat.messages[0].extra["create_time"]) == ("2026-01-01T…", True)
 
 
@@ -329,6 +335,14 @@ def test_hidden_messages_are_kept_with_the_reason(fields, hidden):
     message = read_message("system", "words", **fields)
 
     assert (message.hidden, len(message.blocks)) == (hidden, 1)
+
+
+@pytest.mark.parametrize(
+    ("role", "text", "hidden"),
+    [("system", "", "empty system seed"), ("system", "words", "weight 0"), ("assistant", "", "weight 0")],
+)
+def test_only_an_empty_system_message_is_a_seed(role, text, hidden):
+    assert read_message(role, text, weight=0).hidden == hidden
 
 
 @pytest.mark.parametrize(("author", "extra"), [({}, {}), (None, {}), ({"role": "critic"}, {"role": "critic"})])

@@ -98,6 +98,27 @@ def test_pictures_of_code_that_ran_are_attachments():
     assert [attachment.id for attachment in attachments_of(blocks)] == ["file-Plot"]
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        make_message(
+            "tool",
+            {"content_type": "execution_output", "text": ""},
+            metadata={"aggregate_result": {"messages": [{"image_url": "file-service://file-A"}]}},
+        ),
+        make_message("tool", {"content_type": "computer_output", "screenshot": {"asset_pointer": "file-A"}}),
+        make_message("tool", {"content_type": "tether_browsing_display", "assets": ["file-A"]}),
+        make_message("user", {"content_type": "new", "parts": [{"asset_pointer": "file-A"}]}),
+        make_message("user", make_text({"asset_pointer": "file-A"})),
+        make_message("user", "see", metadata={"attachments": [{"id": "file-A"}]}),
+    ],
+)
+def test_bytes_are_found_wherever_a_message_asks_for_them(message):
+    (attachment,) = import_with({"file-A.png": PNG}, message)
+
+    assert attachment.status == "present"
+
+
 def test_an_address_on_the_network_is_external_and_never_fetched():
     (attachment,) = import_with({}, point_at("https://example.org/a.png"))
 
@@ -316,16 +337,25 @@ def test_a_record_names_the_exports_that_it_used():
     assert record.sources == sorted([user.export, used.export])
 
 
-def test_equal_files_in_another_folder_of_the_same_import_are_another_exports():
-    chats = [make_chat(point_at("file-service://file-A"))]
-    file = make_member("one/conversations.json", chats)
-    members = [file, make_member("two/conversations.json", chats), make_member("two/file-A.png", PNG)]
+def test_an_id_means_a_file_in_whatever_part_of_an_import_and_a_name_only_in_its_own():
+    entry = {"id": "file-Z", "name": "notes.txt", "size": 5}
+    named = make_message("user", "see", metadata={"attachments": [entry]})
+    file = make_member("one/conversations.json", [make_chat(point_at("file-service://file-A"), named)])
+    members = [file, make_member("two/file-A.png", PNG), make_member("two/notes.txt", b"hello")]
 
     (parsed,) = parse_all(IMPORTER, file, members)
 
-    assert [attachment.status for attachment in attachments_of(list_blocks(parsed.conversation, Kind.ATTACHMENT))] == [
-        "missing"
-    ]
+    found = attachments_of(list_blocks(parsed.conversation, Kind.ATTACHMENT))
+    assert [attachment.status for attachment in found] == ["present", "missing"]
+
+
+def test_side_files_of_another_folder_say_nothing():
+    file = make_member("one/conversations.json", [make_chat()])
+    user = make_member("two/user.json", {"id": "user-1", "email": "x"})
+
+    (parsed,) = parse_all(IMPORTER, file, [file, make_member("one/chat.html", b"x"), user])
+
+    assert parsed.conversation.account is None
 
 
 def test_a_text_that_names_no_file_asks_for_none():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.archive.conversations import Block, Kind
-from tests.archive.chatgpt_chats import read_blocks_of
+from tests.archive.chatgpt_chats import read_blocks_of, read_message
 
 MARK = "\ue200cite\ue202turn0search3\ue202turn0search7\ue201"
 
@@ -88,10 +88,20 @@ def test_sources_without_a_mark_are_cited_and_footnotes_that_repeat_them_are_not
         {"type": "sources_footnote", "matched_text": " ", "sources": [{"title": "Page", "url": "https://example.org"}]},
     ]
 
-    text, found = read_cited("Plain words.", content_references=references)
+    picture = {"type": "image_v2", "matched_text": " ", "images": [1]}
 
-    assert text == "Plain words."
+    message = read_message("assistant", "Plain words.", metadata={"content_references": [*references, picture]})
+
+    words, *found = message.blocks
+    assert words.text == "Plain words."
     assert [block.extra["url"] for block in found] == ["https://example.org"]
+    assert message.extra["metadata"]["content_references"] == [references[1], picture]
+
+
+def test_marks_that_never_end_take_no_time():
+    text = "【1†" * 200_000  # if each were followed to the end of the text, this test would not end
+
+    assert read_cited(text)[0] == text
 
 
 def test_what_a_tool_or_a_person_says_keeps_its_marks():

@@ -447,6 +447,21 @@ def test_what_a_tool_says_as_the_assistant_is_marked():
     assert message.author == "web"
 
 
+@pytest.mark.parametrize(
+    ("role", "fields"),
+    [
+        ("user", {"recipient": "all", "weight": 1.0, "channel": None, "author": {"role": "user", "metadata": {}}}),
+        ("assistant", {"recipient": "python", "weight": 0, "status": "in_progress"}),
+    ],
+)
+def test_what_other_fields_hold_is_not_kept_twice(role, fields):
+    assert read_message(role, "x", **fields).extra == {}
+
+
+def test_a_weight_between_is_kept():
+    assert read_message("user", "x", weight=0.5).extra == {"weight": 0.5}
+
+
 def test_the_channel_and_new_fields_of_a_message_are_kept():
     message = read_message("assistant", "x", channel="commentary", brand_new=[1], update_time=NOON + 1)
 

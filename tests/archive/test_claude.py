@@ -148,6 +148,7 @@ def test_a_file_is_known_by_its_shape(content, is_artifact):
     "content",
     [
         [{"uuid": "c", "chat_messages": []}],  # an empty one without its other fields
+        [{"uuid": "c", "name": "n", "chat_messages": []}],
         {"chat_messages": [1, "a"]},
         [{"id": "share-1", "conversation_id": "c", "title": "t"}],
         {"messages": [{"role": "user", "content": "hi"}]},
@@ -340,6 +341,19 @@ def test_a_repeated_message_is_one_and_a_different_one_keeps_its_own_row():
 
     assert [(message.key, message.native_id) for message in conversation.messages] == [("a", None), ("a~2", "a")]
     assert conversation.warnings == {"duplicate_message_id": 1}
+
+
+def test_a_message_that_is_named_like_a_derived_key_keeps_its_own():
+    odd = [say("a~2", "human", "odd"), say("message-1", "human", "odd")]
+    conversation = read(odd[1], say("", "human", "no id"), odd[0], say("a", "human", "1"), say("a", "human", "2"))
+
+    assert [message.key for message in conversation.messages] == ["message-1", "message-1~", "a~2", "a", "a~2~"]
+
+
+def test_many_messages_with_one_id_and_other_contents_keep_a_row_each():
+    conversation = read(*(say("a", "human", str(number % 1_000)) for number in range(2_000)))
+
+    assert [message.key for message in conversation.messages] == ["a", *(f"a~{n}" for n in range(2, 1_001))]
 
 
 def test_a_chain_of_20000_messages_is_read():
@@ -602,6 +616,16 @@ def test_a_call_on_another_branch_is_not_answered():
     assert ids["c"] is None
 
 
+def test_a_call_is_answered_on_each_branch_that_follows_it():
+    conversation = read(
+        say("a", "assistant", [call("x")], ROOT),
+        say("b", "assistant", [result("x")], "a"),
+        say("c", "assistant", [result("x")], "a"),
+    )
+
+    assert len({message.blocks[0].call_id for message in conversation.messages}) == 1
+
+
 def test_blocks_keep_their_order():
     kinds = [block.kind for block in read_blocks(call("x", "1"), result("x", "1"), {"type": "text", "text": "done"})]
 
@@ -736,6 +760,12 @@ def test_files_that_two_lists_repeat_are_one_each():
     ]
 
 
+def test_a_file_that_one_list_has_by_its_name_alone_is_the_others():
+    conversation = read(say("m", "human", "", files=["a.png"], files_v2=[{"file_name": "a.png", "file_uuid": "1"}]))
+
+    assert [(each.id, each.name) for each in list_attachments(conversation)] == [("1", "a.png")]
+
+
 def test_equal_names_with_other_ids_are_two_files():
     conversation = read(
         say("m", "human", "", files=[{"file_name": "a", "file_uuid": "1"}], files_v2=[{"file_name": "a", "uuid": "2"}])
@@ -767,7 +797,11 @@ PROJECT = {"uuid": "p", "name": "Boat", "prompt_template": "", "docs": [DOCUMENT
 
 
 @pytest.mark.parametrize(
-    "project", [make_member("projects.json", [PROJECT]), make_member("projects-000.zip/p.json", PROJECT)]
+    "project",
+    [
+        make_member("projects.json", [{**PROJECT, "uuid": "q", "name": "Car"}, PROJECT]),
+        make_member("projects-000.zip/p.json", PROJECT),
+    ],
 )
 def test_a_chat_that_names_its_project_gets_its_documents(project):
     file = make_member("conversations.json", [make_chat(project_uuid="p"), make_chat(uuid="d")])
@@ -792,8 +826,10 @@ def test_the_one_user_beside_a_chat_is_its_account():
 
 def test_a_chats_own_account_goes_first():
     file = make_member("chat.json", make_chat(account={"uuid": "own"}))
+    (record,), _ = split_all(CLAUDE, file, [file, USERS])
 
-    assert [each.conversation.account for each in parse_all(CLAUDE, file, [file, USERS])] == ["own"]
+    assert (record.context, record.sources) == (None, [])
+    assert CLAUDE.parse(record).conversation.account == "own"
 
 
 def test_nobodys_address_gets_into_a_conversation():
@@ -854,6 +890,7 @@ def test_a_design_chat_is_a_conversation():
     assert [block.kind for block in answered.blocks] == ["thinking", "tool_use", "tool_result", "text", "attachment"]
     assert (answered.blocks[1].input, answered.blocks[2].text, answered.blocks[2].call_id) == ({"a": 1}, "done", "t")
     assert parsed.extras[answered.blocks[4].attachment.extra_file] == b"<svg/>"
+    assert answered.blocks[4].flags == ["hidden"]
     assert (answered.parent, answered.usage.input_tokens, answered.extra) == ("d1", 12, {"turnChanges": [1]})
     assert list_active(conversation) == ["d1", "d2"]
 

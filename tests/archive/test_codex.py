@@ -505,6 +505,19 @@ def test_equal_words_of_another_turn_are_no_repetition():
     assert [text for _, _, text in tell(conversation)] == ["go", "Done.", "again", "Done."]
 
 
+def test_words_that_an_item_of_an_earlier_turn_has_alone_are_said_again():
+    conversation = import_lines(
+        said("user", "yes"),
+        said("assistant", "Done."),
+        said("user", "go"),
+        said("user", "on"),
+        event("user_message", message="yes"),
+        event("agent_message", message="Done."),
+    )
+
+    assert [text for _, _, text in tell(conversation)] == ["yes", "Done.", "go", "on", "yes", "Done."]
+
+
 def test_each_item_is_repeated_once():
     conversation = import_lines(
         said("assistant", "Done."), event("agent_message", message="Done."), event("agent_message", message="Done.")
@@ -570,10 +583,11 @@ def test_a_web_search_event_repeats_the_search_with_its_action():
         item("web_search_call", action=action),
         event("web_search_end", call_id="ws", query="boats", action=action),
         event("web_search_end", call_id="ws2", query="ports"),
+        event("web_search_end", call_id="ws3", query="boats", action=action),
     )
 
     calls = [block.input for message in conversation.messages for block in message.blocks]
-    assert calls == [action, {"type": "search", "query": "ports"}]
+    assert calls == [action, {"type": "search", "query": "ports"}, action]
 
 
 def test_pictures_on_a_disk_are_missing_and_named_once():
@@ -695,18 +709,18 @@ def test_a_message_keeps_its_key_when_another_one_before_it_changes():
     assert keys_of(old)[0] != keys_of(new)[0]
 
 
-def fork(*, at: float) -> Conversation:
-    """Return a fork that repeats its ancestor's lines `at` that second, and goes on ten seconds later."""
+def fork(*, at: float, pause: float = 0) -> Conversation:
+    """Return a fork that repeats its ancestor's lines from that second on, and goes on ten seconds after the fork."""
     replay = [envelope("session_meta", {**META, "id": "old"}, at)]
-    replay += [{**said("user", "one"), "timestamp": replay[0]["timestamp"]}, totals(at, 1000, 50)]
+    replay += [envelope("response_item", said("user", "one")["payload"], at + pause), totals(at + 2 * pause, 1000, 50)]
     own = [{**said("user", "two"), "timestamp": "2026-03-05T07:01:10Z"}, totals(71, 1200, 60)]
     header = envelope("session_meta", {**META, "id": "new", "forked_from_id": "old"}, 60)
     return import_lines(header, *replay, *own)
 
 
-@pytest.mark.parametrize("at", [60, 3], ids=["at the moment of the fork", "with the old times"])
-def test_a_fork_names_its_ancestor_and_what_it_copied_from_it(at):
-    conversation = fork(at=at)
+@pytest.mark.parametrize(("at", "pause"), [(60, 0), (3, 20)], ids=["at the moment of the fork", "with the old times"])
+def test_a_fork_names_its_ancestor_and_what_it_copied_from_it(at, pause):
+    conversation = fork(at=at, pause=pause)
 
     assert conversation.native_id == "new"
     assert [(link.kind, link.native_id) for link in conversation.lineage] == [("fork", "old")]
@@ -719,8 +733,9 @@ def test_a_copy_has_the_key_of_what_it_was_copied_from():
     assert keys_of(fork(at=60))[0] == keys_of(ancestor)[0]
 
 
-def test_a_fork_does_not_count_the_usage_of_its_ancestor():
-    conversation = fork(at=60)
+@pytest.mark.parametrize(("at", "pause"), [(60, 0), (3, 20)])
+def test_a_fork_does_not_count_the_usage_of_its_ancestor(at, pause):
+    conversation = fork(at=at, pause=pause)
 
     assert (conversation.usage.input_tokens, conversation.usage.output_tokens) == (200, 10)
 

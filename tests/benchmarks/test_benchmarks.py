@@ -70,6 +70,17 @@ def test_gateway_measures_the_calls_of_both_and_holds_them_to_its_aims(tmp_path)
 
 
 @pytest.mark.slow
+def test_search_measures_queries_of_every_kind_beside_a_scan(tmp_path):
+    result = run_benchmark(tmp_path, "search", "--sizes", "300")
+
+    assert len(result["rows"]) == 10
+    assert result["rows"][-1]["query"] == "scan"
+    assert all(row["messages"] > 200 and row["median ms"] > 0 for row in result["rows"])
+    assert [aim["limit"] for aim in result["aims"]] == ["<= 30", "<= 1"]
+    assert not list((tmp_path / "work").iterdir())
+
+
+@pytest.mark.slow
 def test_embedded_writes_the_same_texts_through_the_gateway_and_without_it(tmp_path):
     result = run_benchmark(tmp_path, "embedded", "--sizes", "4", "--quick")
 
@@ -89,6 +100,15 @@ def test_planning_measures_a_plan_and_the_start_of_a_build(tmp_path):
         ("plan", 300),
         ("build", 300),
     ]
+
+
+@pytest.mark.slow
+def test_verification_is_measured_beside_hashing_alone(tmp_path):
+    result = run_benchmark(tmp_path, "verification", "--sizes", "5")
+
+    tools = {row["tool"] for row in result["rows"]}
+    assert tools >= {"daybook verify --deep", "blake3 alone, one process", "blake3 alone, a process a core"}
+    assert [aim["limit"] for aim in result["aims"]] == [">= 70", ">= 70"]
 
 
 @can_trace

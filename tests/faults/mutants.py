@@ -89,10 +89,10 @@ MUTANTS = [
     Mutant("fsync of sub-folders dropped", DURABLE, "return folders[::-1]", "return folders[:1]", STORE),
     Mutant(
         "fsync of the folder that holds a document dropped",
-        DURABLE,
-        "            return staged\n        flush.finish([final.parent])",
-        "            return staged",
-        POWER_CUTS,
+        FLUSHING,
+        "        self.finish(folders)\n        self.add_file(record())",
+        "        self.add_file(record())",
+        STORE,
     ),
     Mutant(
         "fsync of the folder that holds a new folder dropped",
@@ -140,10 +140,8 @@ MUTANTS = [
     Mutant(
         "metadata first",
         DOCUMENTS,
-        "content = {name: _content_of(files[name]) for name in sorted(files)}\n"
-        "        content[METADATA_FILE] = encode_readably(complete)",
-        "content = {METADATA_FILE: encode_readably(complete)}\n"
-        "        content |= {name: _content_of(files[name]) for name in sorted(files)}",
+        "{**content, METADATA_FILE: record},  # last: a staged folder that has it is complete",
+        "{METADATA_FILE: record, **content},",
         STORE,
     ),
     Mutant(
@@ -265,14 +263,49 @@ MUTANTS = [
     ),
     Mutant(
         "repair that deletes",
-        "pipeline/repair.py",
-        "move_folder(",
-        "(lambda source, final: __import__('shutil').rmtree(source))(",
+        "store/data_root.py",
+        "        move_folder(source, wrapper / source.name)\n",
+        "        __import__('shutil').rmtree(source) if source.is_dir() else source.unlink()\n",
         ("tests/pipeline/test_repair.py",),
     ),
     Mutant(
+        "repair that asks a model",
+        "pipeline/repair.py",
+        "make_document(_without_asking(self.workspace.maker),",
+        "make_document(self.workspace.maker,",
+        ("tests/pipeline/test_repair.py",),
+    ),
+    Mutant(
+        "record of a document not flushed",
+        FLUSHING,
+        "        self.finish(folders)\n        self.add_file(record())",
+        "        self.finish(folders)\n        record()",
+        STORE,
+    ),
+    Mutant(
+        "record of a document before its name is durable",
+        FLUSHING,
+        "        self.finish(folders)\n        self.add_file(record())",
+        "        self.add_file(record())\n        self.finish(folders)",
+        STORE,
+    ),
+    Mutant(
+        "record after the shared flush",
+        FLUSHING,
+        "        record()\n        self.finish(folders)",
+        "        self.finish(folders)\n        record()",
+        STORE,
+    ),
+    Mutant(
+        "removal not told",
+        "store/trash.py",
+        "        self._journal.append_all(Event.REMOVED,",
+        "        (lambda *_: None)(Event.REMOVED,",
+        ("tests/pipeline/test_verification_of_moves.py",),
+    ),
+    Mutant(
         "verify stops at the first error",
-        "pipeline/verification.py",
+        "pipeline/comparison.py",
         "        self.found.documents += 1\n",
         "        if self.findings:\n            return\n        self.found.documents += 1\n",
         ("tests/pipeline/test_verification.py",),

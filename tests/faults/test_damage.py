@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.settings import Roots
 from pipeline.stages import Stage
+from pipeline.verification import verify
 from store.data_root import DataRoot
 from store.errors import DocumentCorrupt, DocumentInvalid, DocumentMissing, StoreError
+from store.identity import digest_of, id_from_digest
+from tests.faults.children import Acknowledge, run_child
+from tests.faults.filesystems import mounted
 from tests.faults.writing import DIGEST, DOC_ID, FILES, commit_document
+from tests.pipeline.built_store import build, make_roots
 from tests.pipeline.test_making import make, make_all, plan_of, workspace  # noqa: F401
 
 NAMES = [*FILES, "metadata.json"]
@@ -21,6 +27,13 @@ def data(tmp_path) -> DataRoot:
     data = DataRoot(tmp_path / "data")
     commit_document(data, lambda name: None)
     return data
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Roots:
+    roots = make_roots(tmp_path_factory.mktemp("built"))
+    build(roots)
+    return roots
 
 
 def overwrite(path: Path, content: bytes) -> None:
@@ -107,3 +120,56 @@ def test_a_document_whose_folder_was_moved_away_is_made_again_from_the_ledger(wo
 
     assert after.content_id == before.content_id
     assert len(provider.requests) == asked
+
+
+# A whole store
+
+
+def test_a_disk_that_cannot_read_a_file_is_told_and_the_rest_is_checked(tmp_path):
+    """btrfs has a hash of each block of its own: where a bit is flipped on the disk, reading gives an error."""
+    inputs = {"number": 2}
+    digest = digest_of("essay", inputs)
+    doc_id, files = id_from_digest(digest), {"parsed.txt": b"rest", "raw.txt": MARK * 2000}
+
+    def commit_both(_: Acknowledge) -> None:
+        data = DataRoot(disk.folder)
+        commit_document(data, lambda name: None)
+        data.documents.commit("essay", doc_id, files, {"digest": digest, "inputs": inputs})
+
+    with mounted("btrfs", tmp_path) as disk:
+        run_child(commit_both)  # which has the journal open to its end
+        disk.unmount()
+        damage_image(disk.image, MARK)
+        disk.mount()
+        with pytest.raises(OSError, match="Input/output error"):
+            (disk.folder / "docs" / "essay" / doc_id / "raw.txt").read_bytes()
+
+        found = verify(DataRoot(disk.folder), tmp_path / "config", deep=True)
+
+    assert found.documents == 2
+    assert [(judged.finding.kind, judged.finding.place, judged.finding.file) for judged in found.findings] == [
+        ("unreadable", f"docs/essay/{doc_id}", "raw.txt")
+    ]
+
+
+MARK = b"a block on a disk that goes bad. "
+
+
+def damage_image(image: Path, mark: bytes) -> None:
+    """Flip a bit of every copy of some bytes on an unmounted disk."""
+    content = bytearray(image.read_bytes())
+    count, position = 0, content.find(mark)
+    while position >= 0:
+        content[position] ^= 1
+        count, position = count + 1, content.find(mark, position + 1)
+    assert count > 0
+    image.write_bytes(content)
+
+
+def test_no_two_names_of_a_store_differ_in_case_only(built):
+    """So a filesystem that does not tell case holds the same store."""
+    paths = [path.relative_to(built.data).as_posix() for path in built.data.rglob("*")]
+
+    assert len({path.casefold() for path in paths}) == len(paths)
+    names = [path for path in paths if not path.startswith(("journal/", ".tmp/"))]
+    assert [path for path in names if path != path.lower()] == []

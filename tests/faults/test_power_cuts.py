@@ -27,6 +27,7 @@ from tests.faults.writing import (
     commit_document,
     find_losses,
     flush_as,
+    make_journal_folder,
     make_shared_folders,
     text_shard,
 )
@@ -153,7 +154,7 @@ def is_unseen_by_design(kind: str, calls: list[str], number: int) -> bool:
 @pytest.mark.parametrize("flush", FLUSHES)
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_flush_that_is_left_out_is_found(disk, write, flush):
-    prepare = {"alone": lambda data: None, "shared": make_shared_folders}[flush]
+    prepare = {"alone": make_journal_folder, "shared": make_shared_folders}[flush]
     with flush_as(flush):
         calls = list_calls(disk.folder / "count", write, prepare)
         flushes = [number for number, name in enumerate(calls) if name.startswith(("fsync", "syncfs"))]

@@ -12,6 +12,7 @@ from store import flushing
 from store.data_root import DataRoot
 from store.durable import create_folder
 from store.identity import hash_bytes
+from store.journal import list_expected
 from tests.faults.children import Acknowledge
 
 DOC_ID = "0123456789abcdef"
@@ -62,6 +63,12 @@ def make_shared_folders(data: DataRoot) -> None:
     """Make the folders that many writes share: each is flushed when it is made."""
     for folder in ("docs/draft", f"calls/{CALL_ID[:2]}", f"texts/{text_shard()}", ".tmp"):
         create_folder(data.path / folder)
+    make_journal_folder(data)
+
+
+def make_journal_folder(data: DataRoot) -> None:
+    """Make the folder of the journal. It is flushed when it is made, which an attempt does not need."""
+    create_folder(data.journal.folder)
 
 
 def text_shard() -> str:
@@ -87,7 +94,18 @@ def find_losses(root: Path, acknowledged: Sequence[str]) -> list[str]:
     text = root / "texts" / text_shard() / f"{hash_bytes(TEXT.encode())}.txt"
     if ("text" in acknowledged or text.exists()) and data.texts.read(hash_bytes(TEXT.encode())) != TEXT:
         losses.append("the text is another")
-    return losses + _find_lost_parts(data, acknowledged)
+    return losses + _find_lost_records(data, acknowledged) + _find_lost_parts(data, acknowledged)
+
+
+def _find_lost_records(data: DataRoot, acknowledged: Sequence[str]) -> list[str]:
+    """The journal knows every document that was acknowledged, and none that is not there."""
+    expected = list_expected(data.journal.read()[0])
+    losses = [
+        f"the journal tells of {doc_id}" for stage, doc_id in expected if not data.documents.is_present(stage, doc_id)
+    ]
+    if "document" in acknowledged and ("draft", DOC_ID) not in expected:
+        losses.append("the journal does not know the document")
+    return losses
 
 
 def _find_lost_parts(data: DataRoot, acknowledged: Sequence[str]) -> list[str]:

@@ -49,9 +49,11 @@ CONVERSATION_FIELDS = frozenset(
 SHARED_FIELDS = frozenset({"messages"})
 MESSAGE_FIELDS = frozenset(
     {"id", "author", "create_time", "update_time", "content", "status", "end_turn", "weight", "metadata", "recipient"}
+    | {"channel"}
 )
 ROLES = (Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.TOOL)
-AUTHOR_FIELDS = frozenset({"role", "name"})
+SHOWN_AUTHOR_FIELDS = frozenset({"role", "name"})
+AUTHOR_FIELDS = SHOWN_AUTHOR_FIELDS | {"metadata"}  # which is nearly always empty
 METADATA_FIELDS = frozenset({"model_slug", "attachments", "is_visually_hidden_from_conversation"})
 INTERRUPTED = "interrupted"
 
@@ -66,9 +68,9 @@ class ChatGptImporter:
     def recognise(self, peek: Peek) -> Recognition | None:
         objects = [value for item in peek.items for value in _unwrap(item)]
         if any(map(is_conversation, objects)):
-            return Recognition("mapping: nodes with id, parent, children, message")
+            return Recognition("a mapping of nodes with id, parent, children, message: ChatGPT's conversations")
         if any(map(is_shared_page, objects)):
-            return Recognition("shared_conversation_id, and messages with node_id, parent, children, role, text")
+            return Recognition("shared_conversation_id, and messages with node_id: a page that ChatGPT shares")
         if side_file := name_side_file(peek):
             return Recognition(f"ChatGPT's {side_file}", is_artifact=True)
         return None
@@ -318,11 +320,8 @@ class _Tree(NamedTuple):
 
 def _read_tree(mapping: dict[str, Any], conversation: Conversation) -> _Tree:
     nodes = {key: object_of(node) for key, node in mapping.items()}
-    key_by_id = {
-        node["id"]: key
-        for key, node in sorted(nodes.items(), reverse=True)  # of two with one id, the first key counts
-        if isinstance(node.get("id"), str) and node["id"] not in nodes
-    }
+    renamed = [key for key, node in nodes.items() if isinstance(node.get("id"), str) and node["id"] not in nodes]
+    key_by_id = {nodes[key]["id"]: key for key in sorted(renamed, reverse=True)}  # of two, the first key counts
     parents = _read_parents(nodes, key_by_id)
     message_by_node: dict[str, Message] = {}
     for key, node in mapping.items():
@@ -380,17 +379,20 @@ def _order_nodes(
         times = {key: message_by_node[key].created or "" for key in children if key in message_by_node}
         return sorted(children, key=lambda key: (place_by_child.get(key, len(listed)), times.get(key, ""), key))
 
-    order: list[str] = []
-    placed: set[str] = set()
-    for start in (*sort_children(None), *sorted(nodes)):
-        waiting = [start]
+    order: dict[str, None] = {}
+
+    def place_below(starts: list[str]) -> None:
+        waiting = starts[::-1]
         while waiting:
             key = waiting.pop()
-            if key not in placed:
-                placed.add(key)
-                order.append(key)
+            if key not in order:
+                order[key] = None
                 waiting += reversed(sort_children(key))
-    return order
+
+    place_below(sort_children(None))
+    if len(order) < len(nodes):
+        place_below(sorted(nodes))  # each circle from its first node
+    return list(order)
 
 
 def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
@@ -450,11 +452,14 @@ def _weighs_nothing(value: dict[str, Any]) -> bool:
 def _list_extra(value: dict[str, Any], author: dict[str, Any], shown_status: str | None) -> dict[str, Any]:
     """Return what no other field of the message holds, but for the metadata."""
     extra = keep_rest(value, MESSAGE_FIELDS)
+    if channel := value.get("channel"):
+        extra["channel"] = channel
     if (recipient := value.get("recipient")) and recipient != "all" and tool_of(value) is None:
         extra["recipient"] = recipient
     if (weight := value.get("weight")) is not None and weight != 1 and weight != 0:
         extra["weight"] = weight
-    if rest := keep_rest(author, AUTHOR_FIELDS):
+    has_more = author.get("metadata") or not author.keys() <= AUTHOR_FIELDS
+    if has_more and (rest := keep_rest(author, SHOWN_AUTHOR_FIELDS)):
         extra["author"] = rest
     role, status = author.get("role"), value.get("status")
     if role is not None and role not in ROLES:
@@ -468,17 +473,23 @@ def _keep_metadata(metadata: dict[str, Any], message: Message) -> dict[str, Any]
     if not metadata:
         return {}
     rest = keep_rest(metadata, METADATA_FIELDS)
-    if ("citations" in rest or "content_references" in rest) and _is_cited(message):
-        rest.pop("citations", None)
-        rest.pop("content_references", None)
+    for name in ("citations", "content_references"):
+        if name in rest:
+            _keep_uncited(rest, name, message)
     data = rest.get("user_context_message_data")
     if isinstance(data, dict) and all(isinstance(text, str) for text in data.values()):
         del rest["user_context_message_data"]  # a block each
     return rest
 
 
-def _is_cited(message: Message) -> bool:
-    return any(block.kind == Kind.CITATION and "source" in block.extra for block in message.blocks)
+def _keep_uncited(metadata: dict[str, Any], name: str, message: Message) -> None:
+    """Leave the sources in the metadata that no citation of the message holds."""
+    cited = {id(block.extra.get("source")) for block in message.blocks if block.kind == Kind.CITATION}
+    if not isinstance(metadata[name], list):
+        return
+    metadata[name] = [source for source in metadata[name] if id(source) not in cited]
+    if not metadata[name]:
+        del metadata[name]
 
 
 # After the tree is settled

@@ -20,7 +20,7 @@ CREATE, UPDATE = "canmore.create_textdoc", "canmore.update_textdoc"
 UNMATCHED = "canvas_update_not_applied"
 TOO_LARGE = "canvas_version_left_out"
 LARGEST_CONTENT = 4 << 20  # characters of one version: patterns can make much of little
-LARGEST_TOTAL = 64 << 20  # bytes of all versions in one conversation
+LARGEST_TOTAL = 64 << 20  # characters of all versions in one conversation
 MOST_DOCUMENTS = 100  # of one branch that can still be changed
 FORM_BY_TYPE = {  # of a document: its ending, and its type
     "document": ("md", "text/markdown"),
@@ -62,13 +62,19 @@ def add_canvas_versions(conversation: Conversation) -> dict[str, bytes]:
     facts_by_call = _list_facts(conversation)
     versions_by_message: dict[str, Versions] = {}
     extras: dict[str, bytes] = {}
+    total = 0
     for message in conversation.messages:
         versions = versions_by_message.get(message.parent or "", {})
         for call in _list_calls(message):
             version = _apply(call, versions, facts_by_call.get(call.call_id or "", {}), conversation)
-            if version is not None:
-                versions = _with_version(versions, version)
-                _add_version(message, version, extras, conversation)
+            if version is None:
+                continue
+            versions = _with_version(versions, version)
+            total += len(version.content)
+            if total > LARGEST_TOTAL:
+                _warn(conversation, TOO_LARGE)
+            else:
+                message.blocks.append(Block(Kind.ATTACHMENT, attachment=_attach(version, extras)))
         versions_by_message[message.key] = versions
     return extras
 
@@ -76,13 +82,6 @@ def add_canvas_versions(conversation: Conversation) -> dict[str, bytes]:
 def _with_version(versions: Versions, version: Version) -> Versions:
     others = [item for item in versions.items() if item[0] != version.canvas_id]
     return {**dict(others[1 - MOST_DOCUMENTS :]), version.canvas_id: version}
-
-
-def _add_version(message: Message, version: Version, extras: dict[str, bytes], conversation: Conversation) -> None:
-    if sum(map(len, extras.values())) + len(version.content) > LARGEST_TOTAL:
-        _warn(conversation, TOO_LARGE)
-        return
-    message.blocks.append(Block(Kind.ATTACHMENT, attachment=_attach(version, extras)))
 
 
 def _warn(conversation: Conversation, what: str) -> None:

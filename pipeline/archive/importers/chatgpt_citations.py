@@ -18,32 +18,33 @@ from pipeline.archive.importers.values import list_of, object_of, objects_of, te
 START, STOP, SEPARATOR = "\ue200", "\ue201", "\ue202"  # of the private-use area
 # A mark that a cut answer left open ends with the text.
 MARK = re.compile(rf"{START}([^{START}{STOP}]*)(?:{STOP}|\Z)")
-OLD_MARK = re.compile(r"【\d+(?::\d+)?†[^】\n]*】")
+LONGEST_OLD_MARK = 300  # characters
+OLD_MARK = re.compile(r"【\d{1,4}(?::\d{1,4})?†[^【】\n]{0,280}】")
 SPACE_BEFORE_END = re.compile(r"[ \t]+(?=[.,;:!?)]|\s|\Z)")
 LINKED_ITEMS = ("items", "fallback_items", "sources", "supporting_websites")
 
 
-def has_marks(block: Block) -> bool:
-    text = block.text or ""
+def has_marks(text: str) -> bool:
     return START in text or "†" in text
 
 
 def take_citations(blocks: list[Block], metadata: dict[str, Any]) -> list[Block]:
-    """Take the marks out of text blocks; return a citation for each mark, and for each source without one."""
+    """Take the marks out of text blocks; return a citation for each mark, and for each address without one."""
     sources = [*objects_of(metadata.get("content_references")), *objects_of(metadata.get("citations"))]
     citations = [citation for block in blocks for citation in _take_marks(block, sources)]
-    cited = [id(citation.extra.get("source")) for citation in citations]
+    cited = {id(citation.extra.get("source")) for citation in citations}
     return citations + [_cite(source, None) for source in sources if id(source) not in cited and _is_cited(source)]
 
 
 def _is_cited(source: dict[str, Any]) -> bool:
-    return source.get("type") != "sources_footnote"  # it repeats the sources of all marks
+    """Whether a source without a mark is one of its own: a footnote repeats the sources of all marks."""
+    return source.get("type") != "sources_footnote" and bool(_list_links(source))
 
 
 def _take_marks(block: Block, sources: list[dict[str, Any]]) -> list[Block]:
-    if not has_marks(block):
-        return []
     text = block.text or ""
+    if not has_marks(text):
+        return []
     source_by_mark = {mark: source for source in sources if (mark := _find_mark(text, source))}
     citations: list[Block] = []
     for pattern in (OLD_MARK, MARK):  # the old ones first: their offsets have been looked up
@@ -115,7 +116,7 @@ def _find_mark(text: str, source: dict[str, Any]) -> str | None:
     if matched := text_of(source.get("matched_text")):
         return matched
     start, stop = source.get("start_ix"), source.get("end_ix")
-    if not isinstance(start, int) or not isinstance(stop, int) or not 0 <= start < stop <= len(text):
+    if not isinstance(start, int) or not isinstance(stop, int) or not 0 <= start < stop <= start + LONGEST_OLD_MARK:
         return None
     match = OLD_MARK.search(text, max(0, start - 1), stop + 1)
     return match[0] if match else None

@@ -131,9 +131,12 @@ def _read_texts(content: dict[str, Any], kind: str) -> list[Block]:
 
 def _read_parts(content: dict[str, Any], attachments: Attachments) -> list[Block]:
     """Read `parts`: strings that follow one another are one text, objects stand where they are."""
+    parts = list_of(content.get("parts"))
+    if len(parts) == 1 and parts[0] and isinstance(parts[0], str):
+        return [Block(Kind.TEXT, text=parts[0])]  # nearly always
     blocks: list[Block] = []
     texts: list[str] = []
-    for part in list_of(content.get("parts")):
+    for part in parts:
         if isinstance(part, str):
             if part:
                 texts.append(part)
@@ -348,10 +351,13 @@ def _is_failure(status: str) -> bool | None:
 def _add_what_answers_name(blocks: list[Block], metadata: dict[str, Any], attachments: Attachments) -> None:
     """Add the files in the sandbox and the citations of an answer."""
     texts = [block for block in blocks if block.kind == Kind.TEXT]
+    is_cited = metadata.get("content_references") or metadata.get("citations")
     for block in texts:
-        if "sandbox:" in (block.text or ""):
-            blocks += attachments.add_sandbox_files(block.text or "")
-    if metadata.get("content_references") or metadata.get("citations") or any(map(has_marks, texts)):
+        text = block.text or ""
+        is_cited = is_cited or has_marks(text)
+        if "sandbox:" in text:
+            blocks += attachments.add_sandbox_files(text)
+    if is_cited:
         blocks += take_citations(texts, metadata)
 
 

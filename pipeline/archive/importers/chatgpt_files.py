@@ -45,16 +45,41 @@ class Asked(NamedTuple):
     sandbox_names: frozenset[str]  # of all files in the sandbox that the message names
 
 
-class ExportFiles:
-    """The files of one export, and what its side files say."""
+class _Names:
+    """Files by the last part of their names."""
 
-    def __init__(self, members: Sequence[Member], folder: str) -> None:
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.count = len(members)
+        self._members = members
+        self._named = sorted((_last_part(member.name), number) for number, member in enumerate(members))
+
+    def list_for(self, file_key: str) -> list[Member]:
+        """Return the files that an id means."""
+        found = [*self.list_named(file_key)] or [*self.list_named(f"{file_key}.dat")]
+        return found or [member for mark in AFTER_AN_ID for member in self._list_beginning(f"{file_key}{mark}")]
+
+    def list_named(self, name: str) -> Iterator[Member]:
+        """Yield the files of that name in any folder, the later one of two with one path first."""
+        start = bisect_left(self._named, (name, -1))
+        stop = bisect_left(self._named, (name, len(self._members)))
+        yield from (self._members[number] for _, number in reversed(self._named[start:stop]))
+
+    def _list_beginning(self, beginning: str) -> Iterator[Member]:
+        at = bisect_left(self._named, (beginning, -1))
+        while at < len(self._named) and self._named[at][0].startswith(beginning):
+            yield self._members[self._named[at][1]]
+            at += 1
+
+
+class ExportFiles:
+    """The files of one export, and what its side files say. `folder` ends with `/`, or is empty."""
+
+    def __init__(self, members: Sequence[Member], folder: str, all_names: _Names) -> None:
         self.side_files: SideFiles = read_side_files(members)
-        self.is_alone = len(members) <= 1
+        self.is_alone = all_names.count <= 1
         self.shards = {number for member in members if (number := shard_number(member.name, folder)) is not None}
         self._folder = folder
-        self._named = sorted(((_base_name(member), number) for number, member in enumerate(members)))
-        self._members = members
+        self._names, self._all_names = _Names(members), all_names
         self._library = _Library(self.side_files.library)
 
     def find(self, asked: Asked) -> dict[str, Any] | None:
@@ -77,29 +102,13 @@ class ExportFiles:
         return found or None
 
     def _find_member(self, file_key: str | None, name: str | None, sizes: set[int]) -> Member | None:
-        candidates: list[Member] = []
-        if file_key:
-            candidates = [*self._list_named(file_key)] or [*self._list_named(f"{file_key}.dat")]
-            candidates = candidates or [
-                member for mark in AFTER_AN_ID for member in self._list_beginning(f"{file_key}{mark}")
-            ]
+        candidates = self._names.list_for(file_key) if file_key else []
+        if not candidates and file_key:
+            candidates = self._all_names.list_for(file_key)  # an id means one file, in whatever part of an export
         if not candidates and name and sizes:
-            candidates = [member for member in self._list_named(_last_part(name)) if member.size_bytes in sizes]
-        if not candidates:
-            return None
-        return min(candidates, key=lambda member: (self._rank(member), member.size_bytes not in sizes))
-
-    def _list_named(self, name: str) -> Iterator[Member]:
-        """Yield the files of that name in any folder, the later one of two with one path first."""
-        start = bisect_left(self._named, (name, -1))
-        stop = bisect_left(self._named, (name, len(self._members)))
-        yield from (self._members[number] for _, number in reversed(self._named[start:stop]))
-
-    def _list_beginning(self, beginning: str) -> Iterator[Member]:
-        at = bisect_left(self._named, (beginning, -1))
-        while at < len(self._named) and self._named[at][0].startswith(beginning):
-            yield self._members[self._named[at][1]]
-            at += 1
+            same_name = self._names.list_named(_last_part(name))
+            candidates = [member for member in same_name if member.size_bytes in sizes]
+        return min(candidates, key=lambda member: (self._rank(member), member.size_bytes not in sizes), default=None)
 
     def _rank(self, member: Member) -> int:
         folder = member.name.removeprefix(self._folder).rpartition("/")[0]
@@ -171,7 +180,7 @@ def _describe_member(
     file_key: str | None,
     entry: dict[str, Any],
 ) -> None:
-    name = _base_name(member)
+    name = _last_part(member.name)
     if file_key and name.startswith(file_key) and name != f"{file_key}.dat":
         found["member_name"] = name[len(file_key) :].lstrip(AFTER_AN_ID) or name
     named = found.get("name") or attachment.name or found.get("member_name")
@@ -198,10 +207,6 @@ def _sniff(member: Member) -> str | None:
     return next((kind for magic, kind in MAGIC if beginning.startswith(magic)), None)
 
 
-def _base_name(member: Member) -> str:
-    return _last_part(member.name)
-
-
 def _last_part(name: str) -> str:
     return name.rpartition("/")[2]
 
@@ -209,25 +214,28 @@ def _last_part(name: str) -> str:
 class _Known(NamedTuple):
     members: Sequence[Member]
     by_name: list[Member]
+    names: _Names
     files_by_folder: dict[str, ExportFiles]
 
 
-# At most one: the export that is being split. Its files are asked for again with each of its shards.
+# At most one: the import that is being split. Its files are asked for again with each of its shards.
 _known: list[_Known] = []
 
 
 def files_around(file: Member, siblings: Sequence[Member]) -> ExportFiles:
     """Return the files of the export that a file is from: those in its folder and below."""
     if not _known or _known[0].members is not siblings:
-        _known[:] = [_Known(siblings, sorted(siblings, key=lambda member: member.name), {})]
+        by_name = sorted(siblings, key=lambda member: member.name)
+        _known[:] = [_Known(siblings, by_name, _Names(by_name), {})]
     known = _known[0]
     folder = file.name[: file.name.rfind("/") + 1]
     if folder not in known.files_by_folder:
-        known.files_by_folder[folder] = ExportFiles(_list_within(known.by_name, folder), folder)
+        known.files_by_folder[folder] = ExportFiles(_list_within(known.by_name, folder), folder, known.names)
     return known.files_by_folder[folder]
 
 
 def _list_within(by_name: list[Member], folder: str) -> Sequence[Member]:
+    """Return the files in a folder and below, by a search in the sorted names: there may be very many folders."""
     if not folder:
         return by_name
     start = bisect_left(by_name, folder, key=lambda member: member.name)

@@ -19,6 +19,7 @@ from pipeline.archive.importers.interface import Member, Peek, Skip
 from pipeline.archive.importers.values import list_of, object_of, objects_of, text_of
 from pipeline.archive.reading import UnreadableJson, peek, read_value
 
+BEGINNING_BYTES = 4096  # of a file: enough to tell most conversations, of which there may be very many
 LARGEST_SIDE_FILE = 256 * 1024 * 1024  # bytes; a list of all files of an account is far smaller
 NEVER_JSON = frozenset(TYPES) - {"json", "txt", "md"} | {"dat"}  # not worth a look at their beginning
 SHARD = re.compile(r"(?:^|/)conversations-(\d{1,6})\.json$")
@@ -136,10 +137,10 @@ def _find_kind(member: Member) -> SideFile | None:
     if not 0 < member.size_bytes <= LARGEST_SIDE_FILE or name.rpartition(".")[2].lower() in NEVER_JSON:
         return None
     with member.open() as stream:
-        beginning = stream.read(64)
+        beginning = stream.read(BEGINNING_BYTES)
     if beginning.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")[:1] not in (b"{", b"["):
         return None
-    return name_side_file(peek(member))
+    return None if b'"mapping"' in beginning else name_side_file(peek(member))
 
 
 def _keep_nearest(members: list[Member]) -> Iterable[Member]:

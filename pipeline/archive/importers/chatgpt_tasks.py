@@ -32,7 +32,7 @@ class ChatGptTasksImporter:
 
     def recognise(self, peek: Peek) -> Recognition | None:
         if any(map(is_task, peek.items)):
-            return Recognition("tasks of Codex in the cloud: ids begin with task_e_, and each has turns")
+            return Recognition("ids that begin with task_e_, and turns: tasks of Codex in the cloud")
         return None
 
     def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:

@@ -54,6 +54,8 @@ Versions = Mapping[str | None, Version]  # the latest of each artifact, by its i
 
 def add_artifacts(messages: Sequence[Message], extras: dict[str, bytes], warnings: Counter[str]) -> None:
     """Put each version of an artifact as an attachment behind the call that made it."""
+    if not any(_is_call(block) for message in messages for block in message.blocks):
+        return
 
     def learn(message: Message, versions: Versions) -> Versions:
         if not any(_is_call(block) for block in message.blocks):
@@ -120,7 +122,7 @@ def _write_text(fields: dict[str, Any], before: Version | None) -> str | None:
     old, new = fields.get("old_str"), fields.get("new_str")
     if fields.get("command") != "update" or before is None or not isinstance(old, str) or not isinstance(new, str):
         return None
-    return before.text.replace(old, new) if old and before.text.count(old) == 1 else None
+    return before.text.replace(old, new) if before.text.count(old) == 1 else None
 
 
 def _name_version(version: Version, artifact_id: str | None) -> str:

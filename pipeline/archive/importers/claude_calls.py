@@ -37,6 +37,8 @@ def pair_calls(messages: Sequence[Message]) -> None:
 
 
 def _pair_message(message: Message, open_calls: OpenCalls, answered: set[str]) -> OpenCalls:
+    if not any(block.kind in (Kind.TOOL_USE, Kind.TOOL_RESULT) for block in message.blocks):
+        return open_calls
     calls = dict(open_calls)
     for place, block in enumerate(message.blocks):
         if block.kind == Kind.TOOL_USE and (block.call_id is None or block.call_id not in answered):

@@ -15,14 +15,17 @@ from typing import Any
 
 from pipeline.archive.conversations import Json
 from pipeline.archive.importers.claude_code_conversations import PROVIDER, parse_session
-from pipeline.archive.importers.claude_code_lines import is_line, is_wrapper, trim_line
-from pipeline.archive.importers.claude_code_sessions import Numbered, Session, group_lines
+from pipeline.archive.importers.claude_code_lines import Numbered, is_line, is_wrapper, trim_line
+from pipeline.archive.importers.claude_code_sessions import Session, group_lines
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.values import first_text, object_of, objects_of
 from pipeline.archive.reading import peek as peek_file
 from pipeline.archive.reading import read_items, read_lines
 
-RESULTS_FOLDER = "tool-results"
+# Folders of a session, and what in them is no talk: names tell these, for anything may stand in them.
+FOLDERS = {"tool-results": "the whole text of a tool's result", "workflows": "the journal of a workflow"}
+POINTER_FILE = "bridge-pointer.json"
+TASK_STATUSES = ("pending", "in_progress", "completed")
 
 
 class ClaudeCodeImporter:
@@ -108,20 +111,24 @@ def _make_record(session: Session, place: str, *, wrapper: dict[str, Any] | None
 
 def _find_artifact(peek: Peek, values: Sequence[dict[str, Any]]) -> str | None:
     """Return what a file of `~/.claude` is that holds no talk; None for any other."""
-    if RESULTS_FOLDER in PurePosixPath(peek.name).parts[:-1] and not any(is_line(value) for value in values):
-        return "in a folder tool-results: the whole text of a tool's result in Claude Code"
+    path = PurePosixPath(peek.name)
+    folder = next((folder for folder in FOLDERS if folder in path.parts[:-1]), None)
+    if folder and not any(is_line(value) for value in values):
+        return f"in a folder {folder}: {FOLDERS[folder]} in Claude Code"
     if not values:
         return None
     if peek.kind == "object" and any("sessionId" in entry for entry in objects_of(values[0].get("entries"))):
         return "entries with sessionId: the index of Claude Code's sessions"
-    if peek.kind == "object" and "sessionId" in values[0] and not {"type", "message", "messages"} & values[0].keys():
-        return "sessionId without a message: a pointer of Claude Code"
+    if "sessionId" in values[0] and ("environmentId" in values[0] or path.name == POINTER_FILE):
+        return "sessionId and environmentId: a pointer of Claude Code"
     if all({"display", "project"} <= value.keys() and "message" not in value for value in values):
         return "display and project: the history of prompts in Claude Code"
-    if peek.kind == "array" and all({"content", "status"} <= value.keys() and _is_task(value) for value in values):
+    if peek.kind == "array" and all(_is_task(value) for value in values):
         return "content and status: a list of tasks in Claude Code"
     return None
 
 
 def _is_task(value: Json) -> bool:
-    return bool({"activeForm", "priority", "id"} & object_of(value).keys()) and "role" not in object_of(value)
+    task = object_of(value)
+    is_named = bool({"activeForm", "priority", "id"} & task.keys())
+    return "content" in task and str(task.get("status")) in TASK_STATUSES and is_named and "role" not in task

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.archive.conversations import Conversation, Lineage, Origin, Role, Usage
-from pipeline.archive.importers.claude_code_lines import is_message, is_well_formed, session_of
+from pipeline.archive.importers.claude_code_lines import Numbered, is_message, is_well_formed, session_of
 from pipeline.archive.importers.claude_code_messages import LineReader, list_texts, list_usages
-from pipeline.archive.importers.claude_code_sessions import Numbered
 from pipeline.archive.importers.claude_code_trees import Ancestry, Talk
 from pipeline.archive.importers.interface import Parsed, Record
 from pipeline.archive.importers.values import count_of, first_text, list_of, object_of, objects_of, rest_of, text_of

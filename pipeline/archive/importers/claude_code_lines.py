@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.archive.conversations import Json
 from pipeline.archive.importers.values import list_of, object_of, text_of
@@ -24,6 +24,13 @@ OTHER_TYPES: dict[str, tuple[str, ...]] = {
 NOISE = ("progress", "file-history-snapshot", "file-history-delta")  # most lines, and copies of what others say
 LINKS = ("type", "uuid", "parentUuid", "logicalParentUuid", "sessionId", "isSidechain", "agentId")
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class Numbered(NamedTuple):
+    """A line with its physical number, from 1. What is no object stands for itself."""
+
+    number: int
+    value: Any
 
 
 def is_line(value: Json) -> bool:

@@ -5,38 +5,24 @@
     replay           made to compact a session                       S:agent-acompact…  lineage compaction → S
     ancestor A of S  lines replayed in front of a resumed session    native id A        lineage of S: resume → A
 
-Every line goes into one of them. Knows nothing of what messages say, but for the call that started a sub-agent.
+Every line goes into one of them. Knows nothing of what messages say.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from pipeline.archive.importers.claude_code_lines import (
-    UUID,
-    calls_of,
-    is_copied_summary,
-    is_message,
-    session_of,
-    words_of,
-)
-from pipeline.archive.importers.values import list_of, object_of, text_of
+from pipeline.archive.importers.claude_code_agents import AgentCalls
+from pipeline.archive.importers.claude_code_lines import UUID, Numbered, is_copied_summary, is_message, session_of
+from pipeline.archive.importers.values import object_of, text_of
 from pipeline.archive.reading import hash_record
 
 AGENT_FILE = "agent-"
 REPLAY = "acompact"
-AGENT_TOOLS = ("Task", "Agent")
-
-
-class Numbered(NamedTuple):
-    """A line with its physical number, from 1. What is no object stands for itself."""
-
-    number: int
-    value: Any
 
 
 class Part(NamedTuple):
@@ -74,7 +60,9 @@ def group_lines(lines: Sequence[Numbered], *, file_name: str, native_id: str | N
     for line, part in zip(lines, parts, strict=True):
         by_part.setdefault(part, []).append(line)
     _move_talkless(by_part, file.main)
-    return [_make_session(part, file, by_part) for part in by_part]
+    sessions = {part.session for part in by_part}
+    calls_by_session = {session: AgentCalls(by_part.get(Part(session, None), [])) for session in sessions}
+    return [_make_session(part, file, by_part[part], calls_by_session) for part in by_part]
 
 
 class _File:
@@ -148,79 +136,60 @@ def _find_agent(messages: Sequence[Numbered], stem: str) -> str | None:
 
 def _move_talkless(by_part: dict[Part, list[Numbered]], main: str) -> None:
     """Give lines of conversations that have no message here to the file's main one, or to the first that has."""
-    talking = [part for part, lines in by_part.items() if any(_is_message(line) for line in lines)]
-    target = next((part for part in talking if part.session == main), talking[0])
-    for part in [part for part in by_part if part not in talking]:
-        by_part[target] = sorted([*by_part[target], *by_part.pop(part)], key=lambda line: line.number)
+    talking = {part: None for part, lines in by_part.items() if any(_is_message(line) for line in lines)}
+    target = next((part for part in talking if part.session == main), next(iter(talking)))
+    silent = [part for part in by_part if part not in talking]
+    moved = [line for part in silent for line in by_part.pop(part)]
+    if moved:
+        by_part[target] = sorted([*by_part[target], *moved], key=lambda line: line.number)
 
 
 def _is_message(line: Numbered) -> bool:
     return isinstance(line.value, dict) and is_message(line.value)
 
 
-def _make_session(part: Part, file: _File, by_part: dict[Part, list[Numbered]]) -> Session:
+def _make_session(part: Part, file: _File, lines: list[Numbered], calls_by_session: dict[str, AgentCalls]) -> Session:
     native_id = part.session if part.agent is None else f"{part.session}:{AGENT_FILE}{part.agent}"
     is_id_derived = file.is_id_derived and part.session == file.main
-    session = Session(native_id, is_id_derived, by_part[part], is_replay=file.is_replay)
+    session = Session(native_id, is_id_derived, lines, is_replay=file.is_replay)
     if part.agent is not None:
         kind = "compaction" if file.is_replay else "sub_agent"
-        main_lines = by_part.get(Part(part.session, None), [])
-        start = _find_starting_call(part.agent, session.lines, main_lines)
-        session.links.append(_make_link(kind, part.session, start and text_of(start[0].get("uuid"))))
+        start = calls_by_session[part.session].find_start(part.agent, session.lines)
+        session.links.append(_make_link(kind, part.session, start and text_of(start.line.get("uuid"))))
         session.is_agent = not file.is_replay
-        session.task = start and text_of(object_of(start[1].get("input")).get("description"))
+        session.task = start and text_of(object_of(start.call.get("input")).get("description"))
         return session
     for line in session.lines:
         followed = _find_followed(line, file)
-        if followed and followed[0] != part and followed[0].agent is None:
-            kind, uuid = ("compaction" if "logicalParentUuid" in line.value else "resume"), followed[1]
-            session.links += [] if session.links else [_make_link(kind, followed[0].session, uuid)]
-            session.elsewhere.append(uuid)
+        if followed and followed.part != part and followed.part.agent is None:
+            kind = "resume" if followed.name == "parentUuid" else "compaction"
+            session.links += [] if session.links else [_make_link(kind, followed.part.session, followed.uuid)]
+            session.elsewhere.append(followed.uuid)
     session.elsewhere = sorted(set(session.elsewhere))
     return session
 
 
-def _find_followed(line: Numbered, file: _File) -> tuple[Part, str] | None:
-    """Return the part and id of the line that a message follows."""
+class Followed(NamedTuple):
+    """The line that a message follows: whose it is, its id, and the field that names it."""
+
+    part: Part
+    uuid: str
+    name: str
+
+
+def _find_followed(line: Numbered, file: _File) -> Followed | None:
     if not _is_message(line):
         return None
     for name in ("parentUuid", "logicalParentUuid"):
         uuid = text_of(line.value.get(name))
         if uuid and uuid in file.part_by_uuid:
-            return file.part_by_uuid[uuid], uuid
+            return Followed(file.part_by_uuid[uuid], uuid, name)
     return None
 
 
 def _make_link(kind: str, native_id: str, message: str | None) -> dict[str, str]:
     link = {"kind": kind, "native_id": native_id}
     return {**link, "message": message} if message else link
-
-
-def _find_starting_call(
-    agent: str, lines: Sequence[Numbered], main_lines: Iterable[Numbered]
-) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Return the line and the call in it that started an agent: as its result says, by its prompt, or by the time."""
-    calls: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    wanted_call = None
-    for line in main_lines:
-        if not isinstance(line.value, dict):
-            continue
-        calls += [(line.value, call) for call in calls_of(line.value) if call.get("name") in AGENT_TOOLS]
-        if agent in (line.value.get("agentId"), object_of(line.value.get("toolUseResult")).get("agentId")):
-            wanted_call = _find_answered(line.value)
-    first: dict[str, Any] = next((line.value for line in lines if _is_message(line)), {})
-    prompt, begin = words_of(first), text_of(first.get("timestamp")) or ""
-    by_result = [each for each in calls if wanted_call and each[1].get("id") == wanted_call]
-    by_prompt = [each for each in calls if prompt and object_of(each[1].get("input")).get("prompt") == prompt]
-    by_time = [each for each in calls if begin and (text_of(each[0].get("timestamp")) or "~") <= begin]
-    return next(iter(by_result or by_prompt or by_time[-1:]), None)
-
-
-def _find_answered(line: dict[str, Any]) -> str | None:
-    for block in list_of(object_of(line.get("message")).get("content")):
-        if object_of(block).get("type") == "tool_result":
-            return text_of(block.get("tool_use_id"))
-    return None
 
 
 def _derive_id(line: dict[str, Any]) -> str:

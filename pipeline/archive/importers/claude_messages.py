@@ -26,6 +26,7 @@ from pipeline.archive.importers.values import (
     rest_of,
     text_of,
 )
+from pipeline.archive.reading import hash_record
 from pipeline.archive.times import is_damaged_time, read_time
 
 ROOT = "00000000-0000-4000-8000-000000000000"  # stands for no parent
@@ -60,6 +61,7 @@ class MessageReader:
         self._conversation, self._warnings, self._extras = conversation, warnings, extras
         self._blocks = BlockReader(extras, warnings)
         self._values: dict[str, Any] = {}  # by key
+        self._contents: dict[str, set[str]] = {}  # of messages with one id: the hashes of what they say
 
     def read(self, values: list[Any]) -> None:
         """Add a message for each value, in their order, with its parent where the chat has a tree."""
@@ -74,15 +76,20 @@ class MessageReader:
         """Return a key that no other message has, or None for an exact repetition."""
         uuid = text_of(object_of(value).get("uuid"))
         if uuid is None:
-            return f"message-{place}"
-        key, number = uuid, 1
-        while key in self._values:
-            if self._values[key] == value:
-                return None
-            number += 1
-            key = f"{uuid}~{number}"
-        if number > 1:
-            self._warnings["duplicate_message_id"] += 1
+            return self._make_unique(f"message-{place}")
+        if uuid not in self._values:
+            return uuid
+        contents = self._contents.setdefault(uuid, {hash_record(self._values[uuid])})
+        content = hash_record(value)
+        if content in contents:
+            return None
+        contents.add(content)
+        self._warnings["duplicate_message_id"] += 1
+        return self._make_unique(f"{uuid}~{len(contents)}")
+
+    def _make_unique(self, key: str) -> str:
+        while key in self._values:  # somebody named a message like this
+            key += "~"
         return key
 
     def _read_message(self, key: str, value: Any) -> Message:
@@ -148,8 +155,9 @@ class MessageReader:
     def _read_files(self, value: dict[str, Any]) -> Iterator[Block]:
         """Yield uploads without bytes. `files` and `files_v2` repeat each other."""
         merged = [*list_of(value.get("files"))]
+        places = _FilePlaces(merged)
         for item in list_of(value.get("files_v2")):
-            twin = next((place for place, known in enumerate(merged) if _is_same_file(known, item)), None)
+            twin = places.find(item)
             if twin is None:
                 merged.append(item)
             else:
@@ -210,10 +218,11 @@ def find_leaf(conversation: Conversation, declared: str | None) -> tuple[str | N
 def read_time_of(record: dict[str, Any], name: str, extra: dict[str, Any], warnings: Counter[str]) -> str | None:
     """Return a time. A damaged one is counted, and kept in `extra` as it was."""
     value = record.get(name)
-    if is_damaged_time(value):
+    time = read_time(value)
+    if time is None and is_damaged_time(value):
         warnings["damaged_time"] += 1
         extra[name] = value
-    return read_time(value)
+    return time
 
 
 def drop_empty(fields: dict[str, Any]) -> dict[str, Any]:
@@ -242,10 +251,26 @@ def _id_of_file(item: dict[str, Any]) -> str | None:
     return first_text(item.get("file_uuid"), item.get("uuid"))
 
 
-def _is_same_file(one: Any, other: Any) -> bool:
-    if not isinstance(one, dict) or not isinstance(other, dict):
-        return bool(one == other)
-    one_id, other_id = _id_of_file(one), _id_of_file(other)
-    if one_id and other_id:
-        return one_id == other_id
-    return bool(text_of(one.get("file_name"))) and one.get("file_name") == other.get("file_name")
+class _FilePlaces:
+    """Where each file stands in a list: by its id, or by its name where one of two has no id."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self._by_id: dict[str, int] = {}
+        self._by_name: dict[str, int] = {}
+        self._without_id: dict[str, int] = {}
+        for place, item in enumerate(items):
+            fields = {"file_name": item} if isinstance(item, str) else object_of(item)
+            file_id, name = _id_of_file(fields), text_of(fields.get("file_name"))
+            if file_id:
+                self._by_id.setdefault(file_id, place)
+            if name:
+                self._by_name.setdefault(name, place)
+            if name and not file_id:
+                self._without_id.setdefault(name, place)
+
+    def find(self, item: Any) -> int | None:
+        fields = object_of(item)
+        file_id, name = _id_of_file(fields), text_of(fields.get("file_name")) or ""
+        if file_id is None:
+            return self._by_name.get(name)
+        return self._by_id.get(file_id, self._without_id.get(name))

@@ -30,7 +30,6 @@ from pipeline.archive.times import read_time
 from pipeline.archive.titles import choose_title
 
 PRODUCT = re.compile(r"gemini\b", re.IGNORECASE)  # "Gemini Apps", "Gemini-apps"
-PAGE = re.compile(r"<title>[^<]{0,100}</title>.*\bmdl-", re.IGNORECASE | re.DOTALL)
 NOT_THERE = "the export does not hold it"
 READ_KEYS = frozenset(
     {
@@ -79,7 +78,8 @@ class GeminiTakeoutImporter:
         if "outer-cell" in peek.text and PRODUCT.search(peek.text):
             return Recognition("a page of activity cards that names Gemini Apps")
         # The styles of such a page can be longer than what was looked at.
-        if peek.text.lstrip()[:5].lower() == "<html" and PAGE.search(peek.text) and "<body" not in peek.text.lower():
+        head = peek.text.lower()
+        if head.lstrip().startswith("<html") and "<title>" in head and "mdl-" in head and "<body" not in head:
             return Recognition("the head of a page of activities")
         return None
 

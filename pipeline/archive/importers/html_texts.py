@@ -8,10 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from html import escape
-from html.parser import HTMLParser
+from html import escape, unescape
 
 DEEPEST = 64  # levels; below, elements add nothing to the tree but their text
+# A value in quotes holds no `<`, so that a quote that is not closed ends at the next tag.
+TAG = re.compile(r"""<(/?)([a-zA-Z][^\s/<>]{0,60})((?:[^<>"']++|"[^"<]*+"|'[^'<]*+')*+)>""")
+ATTRIBUTE = re.compile(r"""([^\s=/"'<>]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'<>]++)))?+""")
+RAW = ("script", "style", "textarea", "title")
+RAW_ENDS = {tag: re.compile(f"</{tag}[ />]", re.IGNORECASE) for tag in RAW}
 SILENT = frozenset({"script", "style", "template", "iframe", "object", "embed", "svg", "noscript", "head", "title"})
 VOID = frozenset({"br", "hr", "img", "input", "meta", "link", "col", "wbr", "source", "area", "base"})
 BLOCKS = frozenset({"article", "aside", "blockquote", "details", "div", "dl", "dt", "dd", "figure", "footer", "form"})
@@ -35,44 +39,85 @@ class Element:
     children: list[Element | str] = field(default_factory=list)
 
 
-class _TreeBuilder(HTMLParser):
-    """Builds a tree of any text: what is not closed is closed at the end of its parent."""
+class _TreeBuilder:
+    """Builds a tree of tags as they come: what is not closed is closed at the end of its parent."""
 
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self.root = Element("")
         self.open = [self.root]
         self.ignored: list[str] = []  # open tags beyond the deepest level
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def begin(self, tag: str, attributes: dict[str, str]) -> None:
         if tag in ("p", "li", "tr", "td", "th") and self.open[-1].tag == tag:
             self.open.pop()
         if len(self.open) >= DEEPEST:
             self.ignored += [] if tag in VOID else [tag]
             return
-        element = Element(tag, {name: value or "" for name, value in attrs})
+        element = Element(tag, attributes)
         self.open[-1].children.append(element)
         if tag not in VOID:
             self.open.append(element)
 
-    def handle_endtag(self, tag: str) -> None:
+    def end(self, tag: str) -> None:
         if self.ignored and self.ignored[-1] == tag:
             self.ignored.pop()
-            return
-        if any(element.tag == tag for element in self.open[1:]):
+        elif any(element.tag == tag for element in self.open[1:]):
             while self.open.pop().tag != tag:
                 pass
 
-    def handle_data(self, data: str) -> None:
-        self.open[-1].children.append(data)
+    def add_text(self, text: str) -> None:
+        if text:
+            self.open[-1].children.append(unescape(text))
 
 
 def parse_html(text: str) -> Element:
-    """Return the tree of a piece of HTML; whatever is wrong with it."""
+    """Return the tree of a piece of HTML; whatever is wrong with it.
+
+    Every character is looked at a few times at most: the standard library's parser takes minutes for 200 KB of tags
+    that are not closed.
+    """
     builder = _TreeBuilder()
-    builder.feed(text)
-    builder.close()
+    at = 0
+    while (start := text.find("<", at)) >= 0:
+        builder.add_text(text[at:start])
+        match = TAG.match(text, start)
+        if match and match[1]:
+            builder.end(match[2].lower())
+            at = match.end()
+        elif match:
+            tag = match[2].lower()
+            builder.begin(tag, _read_attributes(match[3]))
+            at = _pass_raw_text(text, match.end(), tag) if tag in RAW else match.end()
+        else:
+            at = _pass_markup(text, start)
+            builder.add_text("" if at > start + 1 else "<")
+    builder.add_text(text[at:])
     return builder.root
+
+
+def _read_attributes(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for match in ATTRIBUTE.finditer(text):
+        value = next((value for value in match.groups()[1:] if value is not None), "")
+        found.setdefault(match[1].lower(), unescape(value))
+    return found
+
+
+def _pass_raw_text(text: str, at: int, tag: str) -> int:
+    """Return where the text of a script ends, in which a tag is none: at its end tag, or nowhere."""
+    match = RAW_ENDS[tag].search(text, at)
+    return match.start() if match else len(text)
+
+
+def _pass_markup(text: str, start: int) -> int:
+    """Return where a comment or declaration ends; of a lone `<` the next character."""
+    if text.startswith("<!--", start):
+        end = text.find("-->", start + 4)
+        return end + 3 if end >= 0 else len(text)
+    if text.startswith(("<!", "<?"), start):
+        end = text.find(">", start)
+        return end + 1 if end >= 0 else len(text)
+    return start + 1
 
 
 def find_elements(element: Element, class_name: str) -> list[Element]:
@@ -139,8 +184,6 @@ def _paragraph(nodes: Sequence[Element | str]) -> list[str]:
 
 def _block(element: Element) -> list[str]:
     tag = element.tag
-    if tag in SILENT:
-        return []
     if tag == "hr":
         return ["---"]
     if tag == "pre":
@@ -168,14 +211,14 @@ def _fence(element: Element) -> str:
 
 
 def _list(element: Element) -> str:
-    items = [child for child in element.children if isinstance(child, Element)]
+    items = [child for child in element.children if isinstance(child, Element) and child.tag not in SILENT]
     lines = []
     for number, item in enumerate(items, 1):
         mark = f"{number}." if element.tag == "ol" else "-"
         blocks = _blocks(item.children) if item.tag == "li" else _block(item)
         indent = " " * (len(mark) + 1)
         separator = "\n" if all(block.lstrip().startswith(("- ", "1. ")) for block in blocks[1:]) else "\n\n"
-        text = separator.join(blocks).replace("\n", f"\n{indent}")
+        text = re.sub(r"\n(?=[^\n])", f"\n{indent}", separator.join(blocks))
         lines.append(f"{mark} {text}".rstrip())
     return "\n".join(lines)
 

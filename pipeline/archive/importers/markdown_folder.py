@@ -39,7 +39,8 @@ LABEL = re.compile(r"\*\*([^*]{1,60})\*\*[ \t]*(:?)[ \t]*(.*)")
 SPOKEN = re.compile(r"([A-Za-z][A-Za-z ]{0,20}?)\s*(?::|：)?\s*(?:[(\[]([^)\]]*)[)\]]|[-–—|·•]\s*(.*))?\s*(?::|：)?")
 ORNAMENT = re.compile(r"^[\W_]+|[*_\s]+$")  # before and behind a name: emoji, stars
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
-TITLE = re.compile(r"^# +(.+?)[ #]*$", re.MULTILINE)
+TITLE = re.compile(r"^# +([^\n]{1,300}?)[ #]*$", re.MULTILINE)
+LONGEST_NAME_LINE = 200  # characters; a longer line is no name of a speaker
 LINK_ID = re.compile(r"/(?:c|chat|app|share|prompts|g/[^/\s]+/c)/([0-9A-Za-z][0-9A-Za-z_-]{7,})")
 
 IDS = ("conversation_id", "native_id", "chat_id", "session_id", "thread_id", "uuid", "id")
@@ -152,6 +153,8 @@ def _mark_speakers(body: str) -> Iterator[tuple[str, Spoken | None]]:
 
 
 def _read_speaker(line: str) -> Spoken | None:
+    if len(line) > LONGEST_NAME_LINE and not line.startswith("**"):
+        return None
     heading = HEADING.fullmatch(line)
     if heading:
         return _read_name(heading[2], len(heading[1]), "")

@@ -15,10 +15,10 @@ from pipeline.archive.times import read_time
 
 CARD = re.compile(r'(?=<div[^>]{0,200}class="[^"]{0,200}\bouter-cell\b)')
 # A time in any language: a year, and hours, minutes and seconds.
-TIME_LINE = re.compile(r"(?=.*\b(?:19|20)\d\d\b).*\b\d{1,2}[:.]\d{2}[:.]\d{2}\b.*", re.DOTALL)
+TIME_LINE = re.compile(r"(?=.*(?<!\d)(?:19|20)\d\d(?!\d)).*(?<!\d)\d{1,2}[:.]\d{2}[:.]\d{2}(?!\d).*", re.DOTALL)
 LONGEST_TIME = 64  # characters of such a line
 CLOCK = re.compile(r"\b(\d{1,2})[:.](\d{2})[:.](\d{2})\s*(AM|PM)?\s*(.*)$", re.IGNORECASE)
-YEAR = re.compile(r"\b((?:19|20)\d\d)\b")
+YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
 # The first three letters of the names that the languages of Europe give them.
 MONTH_NAMES = [
     ("jan", "ene", "gen"),
@@ -114,6 +114,8 @@ def read_page_time(text: str) -> str | None:
 
     A zone that is not known is taken for UTC.
     """
+    if plain := read_time(text):
+        return plain
     clock, year = CLOCK.search(text), YEAR.search(text)
     if not clock or not year:
         return None
@@ -121,7 +123,7 @@ def read_page_time(text: str) -> str | None:
     month = next((MONTHS[word[:3]] for word in re.findall(r"[^\W\d_]+", date.lower()) if word[:3] in MONTHS), None)
     day = next((int(number) for number in re.findall(r"\b\d{1,2}\b", date)), None)
     if month is None or day is None:
-        return read_time(text)
+        return None
     hour = int(clock[1]) % 12 + 12 * (clock[4].upper() == "PM") if clock[4] else int(clock[1])
     try:
         local = datetime(int(year[1]), month, day, hour, int(clock[2]), int(clock[3]), tzinfo=_read_zone(clock[5]))

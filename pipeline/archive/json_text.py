@@ -1,0 +1,191 @@
+r"""JSON as text that is longer than memory: a window that moves along it, and takes one value after another.
+
+The standard library's decoder tells where a value ends when it has read it, so a file is never parsed as a whole, and
+each value stands or falls alone. One that is broken is left behind by following its brackets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any, BinaryIO
+
+from pipeline.archive.clean_values import Broken, decode_value, explain_error
+from pipeline.archive.decoding import PIECE_BYTES, decode_pieces
+
+LARGEST = 256 * 1024 * 1024  # characters of one value; in memory it is several times as many bytes
+
+_SPACE = re.compile(r"[ \t\r\n]*+")
+_BETWEEN_BRACKETS = re.compile(r'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+', re.DOTALL)
+_BRACKETS = re.compile(r"[\[{]++|[\]}]++")
+_REST_OF_STRING = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_REST_OF_WORD = re.compile(r'[^\s,:"{}\[\]]*+')
+
+
+class Cut(Exception):
+    """The file ends within the value here, which begins at this byte."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+        super().__init__(offset)
+
+
+class JsonText:
+    """A file's text, read piece by piece: `window[at:]` was read and is not used yet."""
+
+    def __init__(self, stream: BinaryIO, notes: Counter[str]) -> None:
+        self.window, self.at = "", 0
+        self._stream, self._notes = stream, notes
+        self._pieces = decode_pieces(stream, notes)
+
+    def read_on(self) -> bool:
+        """Make the window longer, by as much as it has unused, and forget what was used. False at the file's end."""
+        pieces = [self.window[self.at :]]
+        wanted, found = max(len(pieces[0]), 1), 0
+        while found < wanted and (piece := next(self._pieces, "")):
+            pieces.append(piece)
+            found += len(piece)
+        if found:
+            self.window, self.at = "".join(pieces), 0
+        return bool(found)
+
+    def next_character(self) -> str:
+        """Go behind white space, and return the character there; "" at the file's end."""
+        while True:
+            self.at = find_end_of_space(self.window, self.at)
+            if self.at < len(self.window):
+                return self.window[self.at]
+            if not self.read_on():
+                return ""
+
+    def take_value(self) -> Any:
+        """Return the value that begins here, clean, and go behind it. Raises Broken, behind it then too; or Cut."""
+        if not self.next_character():
+            raise Cut(self.offset())
+        if len(self.window) - self.at < PIECE_BYTES // 4:
+            self.read_on()  # as most values are shorter, few are cut by the window
+        if self.window[self.at] not in '"[{':
+            self._find_end()  # 12 is no error, but may be the beginning of 123
+        try:
+            value, self.at = decode_value(self.window, self.at, self._notes)
+        except (Broken, ValueError):
+            value = self._take_whole_value()
+        return value
+
+    def take_key(self) -> str:
+        """Return the key that begins here, and go behind its colon."""
+        key = self.take_value()
+        if self.next_character() == ":":
+            self.at += 1
+        return str(key)
+
+    def pass_value(self) -> None:
+        """Go behind the value that begins here. Raises Cut."""
+        self._follow(Brackets())
+
+    def pass_rest(self, open_objects: int) -> None:
+        """Go behind the end of the objects that are open here. Raises Cut."""
+        if open_objects:
+            self._follow(Brackets(depth=open_objects))
+
+    def offset(self) -> int:
+        """Where this is in the file, in bytes; near it where the text is damaged, or not UTF-8."""
+        return self._stream.tell() - len(self.window[self.at :].encode())
+
+    def _follow(self, brackets: Brackets) -> None:
+        while True:
+            self.at = brackets.follow(self.window, self.at)
+            if brackets.is_closed:
+                return
+            if not self.read_on():
+                if brackets.is_word:
+                    return
+                raise Cut(self.offset())
+
+    def _take_whole_value(self) -> Any:
+        """Try again with all of the value in the window: now it is broken, if it is."""
+        end = self._find_end()
+        try:
+            value, _ = decode_value(self.window, self.at, self._notes)
+        except ValueError as error:
+            raise Broken("malformed_item", explain_error(error, self.at)) from None
+        finally:
+            self.at = end
+        return value
+
+    def _find_end(self) -> int:
+        """Return where the value that begins here ends, having read as much as it takes."""
+        brackets, reached = Brackets(), self.at
+        while True:
+            reached = brackets.follow(self.window, reached)
+            if brackets.is_closed:
+                return reached
+            if reached - self.at > LARGEST:
+                self.at = reached
+                self._follow(brackets)
+                raise Broken("too_large", f"it has over {LARGEST} characters")
+            start = self.at
+            if not self.read_on():
+                if brackets.is_word:
+                    return reached
+                raise Cut(self.offset())
+            reached -= start
+
+
+class Brackets:
+    """Follows a value to its end by its brackets and quotes alone, piece by piece."""
+
+    def __init__(self, *, depth: int = 0) -> None:
+        self.is_closed = self.is_word = self._is_in_string = False
+        self._depth, self._is_begun = depth, depth > 0
+
+    def follow(self, window: str, at: int) -> int:
+        """Return where the value ends, or else how far it was followed in this window; `is_closed` tells which."""
+        if not self._is_begun:
+            at = self._begin(window, at)
+        while at < len(window) and not self.is_closed:
+            if self.is_word:
+                at = _end_of(_REST_OF_WORD, window, at)
+                self.is_closed = at < len(window)
+            elif self._is_in_string:
+                at = _end_of(_REST_OF_STRING, window, at)
+                if window[at : at + 1] != '"':
+                    return at  # a backslash at the window's end waits for what it escapes
+                at = at + 1
+                self._is_in_string, self.is_closed = False, self._depth == 0
+            else:
+                at = self._follow_brackets(window, _end_of(_BETWEEN_BRACKETS, window, at))
+        return at
+
+    def _begin(self, window: str, at: int) -> int:
+        self._is_begun = True
+        if window[at] in "[{":
+            return at
+        self._is_in_string = window[at] == '"'
+        self.is_word = not self._is_in_string
+        return at + 1  # of a word, too, so that a stray bracket or comma is left behind
+
+    def _follow_brackets(self, window: str, at: int) -> int:
+        run = _BRACKETS.match(window, at)
+        if not run:  # the window's end, or a string that goes on behind it
+            self._is_in_string = at < len(window)
+            return at + 1 if self._is_in_string else at
+        if window[at] in "[{":
+            self._depth += len(run[0])
+            return run.end()
+        closed = min(len(run[0]), self._depth)
+        self._depth -= closed
+        self.is_closed = self._depth == 0
+        return at + closed
+
+
+def find_end_of_space(text: str, at: int) -> int:
+    """Return where the white space ends that begins here; it may be none."""
+    return _end_of(_SPACE, text, at)
+
+
+def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Return where a match that begins here ends. These patterns match nothing, too."""
+    found = pattern.match(text, at)
+    assert found
+    return found.end()

@@ -1,0 +1,45 @@
+"""Times of Takeout's pages, in the languages that accounts have."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.archive.importers.takeout_pages import read_cards, read_page_time
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("Feb 3, 2026, 9:20:00 AM UTC", "2026-02-03T09:20:00Z"),
+        ("Feb 3, 2026, 12:20:00 AM UTC", "2026-02-03T00:20:00Z"),
+        ("Feb 3, 2026, 12:20:00 PM GMT", "2026-02-03T12:20:00Z"),
+        ("Feb 3, 2026, 9:20:00\u202fPM PST", "2026-02-04T05:20:00Z"),
+        ("3 Feb 2026, 09:20:00 GMT+05:30", "2026-02-03T03:50:00Z"),
+        ("3. feb. 2026 10.20.00 CET", "2026-02-03T09:20:00Z"),
+        ("03.10.2025, 09:20:00 MESZ", None),
+        ("3. Okt. 2025, 09:20:00 MEZ", "2025-10-03T09:20:00Z"),
+        ("3 févr. 2026, 09:20:00 CET", "2026-02-03T08:20:00Z"),
+        ("3 dic 2026, 9:20:00 CET", "2026-12-03T08:20:00Z"),
+        ("2026-02-03T09:20:00Z", "2026-02-03T09:20:00Z"),
+        ("Feb 31, 2026, 9:20:00 AM UTC", None),
+        ("no time", None),
+    ],
+)
+def test_the_time_of_a_card_is_read_where_it_can_be(text, time):
+    assert read_page_time(text) == time
+
+
+def test_a_time_that_cannot_be_read_is_kept_as_it_was():
+    content = '<div class="content-cell">Prompted hi<br>2026年2月3日 09:20:00<br><p>ho</p></div>'
+
+    (item,) = read_cards(f'<div class="outer-cell">{content}</div>')
+
+    assert item["title"] == "Prompted hi"
+    assert item["unreadTime"] == "2026年2月3日 09:20:00"
+    assert item["safeHtmlItem"] == [{"html": "<p>ho</p>"}]
+
+
+def test_a_card_without_a_time_is_all_prompt():
+    (item,) = read_cards('<div class="outer-cell"><div class="content-cell">Prompted hi<br>ho</div></div>')
+
+    assert item == {"header": "", "title": "Prompted hi\nho"}
