@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.command_line import add_command, open_workspace, print_result
-from pipeline.printing import format_count
+from pipeline.errors import PipelineError
+from pipeline.printing import format_count, make_visible
+from store.errors import StoreError
 
 Json = dict[str, Any]
 
 EXIT_OK, EXIT_ERROR = 0, 1
-DEFAULT_FOLDER = "transcripts"  # within the data folder
 WATCH_SECONDS = 1.0
 
 
 def add_render(commands: Any) -> None:
     parser = add_command(commands, "render", _render, "place conversations as Markdown or HTML in a folder")
     parser.add_argument("--format", choices=("html", "md"), default="html", help="default html")
-    parser.add_argument("--out", metavar="DIR", help=f"default: {DEFAULT_FOLDER} in the data folder")
+    parser.add_argument("--out", metavar="DIR", help="default: transcripts in the data folder")
     parser.add_argument("--provider", help="only conversations with it, such as chatgpt")
     parser.add_argument("--since", metavar="DATE", help="only what changed then or later: 2026, 2026-03 or 2026-03-01")
     parser.add_argument(
@@ -67,12 +68,20 @@ def _render(arguments: argparse.Namespace) -> int:
         now = read_stamp(workspace)
         if now != stamp:
             stamp = now
-            code = _render_once(arguments, workspace)
+            _render_again(arguments, workspace)
     return code
 
 
+def _render_again(arguments: argparse.Namespace, workspace: Any) -> None:
+    """Render while watching: a mistake, such as in a template that is being changed, is told and waited out."""
+    try:
+        _render_once(arguments, workspace)
+    except (PipelineError, StoreError) as error:
+        print(make_visible(str(error)), file=sys.stderr, flush=True)
+
+
 def _render_once(arguments: argparse.Namespace, workspace: Any) -> int:
-    from pipeline.archive.rendering import Request, render_into
+    from pipeline.archive.rendering import DEFAULT_FOLDER, Request, render_into
     from pipeline.archive.transcripts import Format
     from pipeline.archive.turns import Options
 

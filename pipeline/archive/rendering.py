@@ -7,7 +7,7 @@ made again. One view that cannot be rendered is named, and stops no other.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,10 @@ from pipeline.archive.transcripts import (
     SHIPPED_FOLDER,
     TEMPLATE_FOLDER,
     TEMPLATE_NAMES,
+    Draft,
     Format,
     TranscriptPlan,
-    make_transcript,
+    compose_transcript,
     plan_transcript,
     read_template,
 )
@@ -29,9 +30,12 @@ from pipeline.archive.views import View, find_view, outline_views, walk_views
 from pipeline.errors import InputInvalid, PipelineError
 from pipeline.stages import ArchiveStage
 from pipeline.workspace import Workspace
+from store.data_root import DataRoot
 from store.documents import Document
 from store.errors import DocumentMissing, StoreError
 
+DEFAULT_FOLDER = "transcripts"  # within the data folder
+BATCH_DOCUMENTS, BATCH_BYTES = 200, 64 * 1024 * 1024  # that are committed together
 SINCE_FORM = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:T\d\d:\d\d(?::\d\dZ?)?)?)?)?")
 
 
@@ -68,19 +72,12 @@ def render_views(workspace: Workspace, request: Request, *, watch: Watch = lambd
     """Make those transcripts of a request that are missing, and return all of them."""
     plans = plan_views(workspace, request)
     found = {conversation_id: find_transcript(workspace, plan) for conversation_id, plan in plans.items()}
-    missing = [conversation_id for conversation_id, document in found.items() if document is None]
-    failures: list[Failure] = []
-    for number, (conversation_id, view) in enumerate(_read_views(workspace, missing)):
-        watch(number, len(missing))
-        try:
-            if isinstance(view, Exception):
-                raise view
-            found[conversation_id] = make_transcript(workspace.data.documents, view, plans[conversation_id])
-        except (PipelineError, StoreError) as error:
-            failures.append(Failure(conversation_id, str(error)))
-    if missing:
-        watch(len(missing), len(missing))
+    missing = {
+        conversation_id: plans[conversation_id] for conversation_id, document in found.items() if document is None
+    }
+    failures = _make_all(workspace, missing, watch)
     failed = {failure.conversation_id for failure in failures}
+    found |= {each: find_transcript(workspace, plan) for each, plan in missing.items() if each not in failed}
     branch = request.options.branch if isinstance(request.options.branch, int) else None
     asked = [
         (conversation_id, str(request.format), branch) for conversation_id in found if conversation_id not in failed
@@ -88,8 +85,34 @@ def render_views(workspace: Workspace, request: Request, *, watch: Watch = lambd
     return Renderings([each for each in found.values() if each], len(missing) - len(failed), failures, asked)
 
 
+def _make_all(workspace: Workspace, plans: Mapping[str, TranscriptPlan], watch: Watch) -> list[Failure]:
+    """Make transcripts, a batch with the flushes of one at a time; return those that could not be made."""
+    documents, failures = workspace.data.documents, []
+    batch: dict[str, Draft] = {}
+    size_bytes = 0
+    for number, (conversation_id, view) in enumerate(_read_views(workspace, plans)):
+        watch(number, len(plans))
+        try:
+            if isinstance(view, Exception):
+                raise view
+            draft = compose_transcript(documents, view, plans[conversation_id])
+        except (PipelineError, StoreError) as error:
+            failures.append(Failure(conversation_id, str(error)))
+            continue
+        batch[plans[conversation_id].doc_id] = draft
+        size_bytes += sum(map(len, draft.files.values()))
+        if len(batch) == BATCH_DOCUMENTS or size_bytes > BATCH_BYTES:
+            documents.commit_all(ArchiveStage.TRANSCRIPT, batch)
+            batch, size_bytes = {}, 0
+    documents.commit_all(ArchiveStage.TRANSCRIPT, batch)
+    if plans:
+        watch(len(plans), len(plans))
+    return failures
+
+
 def render_into(workspace: Workspace, request: Request, folder: Path, *, watch: Watch) -> dict[str, Any]:
-    """Bring a folder up to date with a request; return what was done, as JSON."""
+    """Bring a folder up to date with a request; return what was done, as JSON. Raises InputInvalid for a bad folder."""
+    _check_folder(workspace.data, folder)
     renderings = render_views(workspace, request, watch=watch)
     placement = place_transcripts(
         workspace.data,
@@ -109,6 +132,15 @@ def render_into(workspace: Workspace, request: Request, folder: Path, *, watch: 
         "refused": [refusal._asdict() for refusal in placement.refusals],
         "failures": [failure._asdict() for failure in renderings.failures],
     }
+
+
+def _check_folder(data: DataRoot, folder: Path) -> None:
+    """Refuse a folder among those of the store: what is placed there would be taken for a part of it."""
+    path, root = folder.resolve(), data.path.resolve()
+    if path == root or (path.is_relative_to(root) and path.relative_to(root).parts[0] != DEFAULT_FOLDER):
+        raise InputInvalid(
+            f"{folder} is a part of the store. Expected another folder, or {data.path / DEFAULT_FOLDER}."
+        )
 
 
 def copy_templates(config_root: Path) -> dict[str, list[str]]:

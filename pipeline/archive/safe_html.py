@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import html
 import re
+from functools import cache
 
 import nh3
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
+from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
 
 ALLOWED_SCHEMES = {"http", "https", "mailto"}
@@ -60,9 +62,13 @@ def highlight_code(code: str, language: str) -> str:
     name = language.lower()
     if name not in HIGHLIGHTED_LANGUAGES or len(code) > HIGHLIGHTED_CHARACTERS or _has_long_line(code):
         return html.escape(code)
-    lexer = get_lexer_by_name(name, stripnl=False, ensurenl=False)
-    coloured: str = highlight(code, lexer, _FORMATTER)
+    coloured: str = highlight(code, _make_lexer(name), _FORMATTER)
     return coloured
+
+
+@cache
+def _make_lexer(name: str) -> Lexer:
+    return get_lexer_by_name(name, stripnl=False, ensurenl=False)
 
 
 def _has_long_line(code: str) -> bool:

@@ -134,6 +134,7 @@ class Turn:
     created: str | None
     is_gone: bool = False
     hidden: str | None = None
+    copy_of: str | None = None  # the conversation that it was copied from
     forks: tuple[BranchLink, ...] = ()  # other versions of what begins here
     pieces: list[Piece] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
@@ -425,13 +426,20 @@ def _open_turn(message: Message) -> Turn:
         speaker = f"{speaker}: {clean_line(message.author)}"
     model = clean_line(message.model) if message.model else None
     return Turn(
-        anchor_of(message.key), speaker, role, model, message.created, is_gone=message.is_gone, hidden=message.hidden
+        anchor_of(message.key),
+        speaker,
+        role,
+        model,
+        message.created,
+        is_gone=message.is_gone,
+        hidden=message.hidden,
+        copy_of=message.copy_of,
     )
 
 
 def _continues(turn: Turn, message: Message, parent: Message | None) -> bool:
     """Whether a message belongs to the turn before it: pieces of one answer, its calls and their results."""
-    if (turn.is_gone, turn.hidden) != (message.is_gone, message.hidden):
+    if (turn.is_gone, turn.hidden, turn.copy_of) != (message.is_gone, message.hidden, message.copy_of):
         return False
     if message.group and parent and parent.group == message.group:
         return True

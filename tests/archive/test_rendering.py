@@ -244,6 +244,17 @@ def test_a_format_is_one_of_two():
     assert [str(form) for form in Format] == ["md", "html"]
 
 
+@pytest.mark.parametrize("place", ["", "docs", "docs/transcript/x", "calls"])
+def test_the_store_is_no_place_for_transcripts(desk, capsys, place):
+    desk.add(FIRST)
+    desk.out = desk.folder / "data" / place
+
+    code = main(["render", "--data-root", str(desk.folder / "data"), "--out", str(desk.out)])
+
+    assert code == 1
+    assert "is a part of the store" in capsys.readouterr().err
+
+
 def test_nothing_imported_is_an_empty_index(desk):
     code, result = desk.render()
 
@@ -261,6 +272,13 @@ def test_watching_renders_again_when_the_archive_changes_and_ends_when_asked(des
     try:
         assert process.stdout is not None
         first = read_json(process.stdout)
+        (desk.folder / "config" / "transcripts").mkdir(parents=True)
+        template = desk.folder / "config" / "transcripts" / "html.j2"
+        template.write_text("{% if")
+        assert process.stderr is not None
+        mistake = process.stderr.readline()
+        template.unlink()
+        read_json(process.stdout)
         desk.add(SECOND)
         second = read_json(process.stdout)
     finally:
@@ -268,6 +286,7 @@ def test_watching_renders_again_when_the_archive_changes_and_ends_when_asked(des
         process.communicate(timeout=60)
 
     assert (first["views"], second["views"]) == (1, 2)
+    assert "The configuration has 1 mistake" in mistake
     assert len(desk.list_pages()) == 2
     assert process.returncode == 130
 

@@ -80,6 +80,12 @@ def test_another_model_or_a_gone_message_begins_a_turn():
     assert [(turn.model, turn.is_gone) for turn in page.turns[1:]] == [("m", False), ("n", False), ("n", True)]
 
 
+def test_a_message_that_was_copied_from_another_conversation_says_so():
+    view = make_view(*chain(say("a1", "x", copy_of="other"), say("a2", "y")))
+
+    assert [turn.copy_of for turn in compose(view).turns] == ["other", None]
+
+
 def test_pieces_of_one_answer_stay_together_and_separate_prompts_apart():
     view = make_view(*chain(say("u1", "x", group="g"), say("u2", "y", group="g"), say("u3", "z")))
 
