@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from benchmarks import (
+    archive,
     chain3,
     dashboard,
     document_cost,
@@ -32,6 +33,7 @@ from benchmarks.tables import format_text_table
 
 CACHE = ROOT / ".benchmarks"
 BENCHMARKS: dict[str, ModuleType] = {
+    "archive": archive,
     "document_cost": document_cost,
     "fan": fan,
     "gateway": gateway,

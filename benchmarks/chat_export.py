@@ -3,7 +3,8 @@
     python -m benchmarks.chat_export PATH MEGABYTES
 
 Equal arguments give equal bytes. The lengths of conversations are spread as people's are: most have a few messages,
-some have hundreds. The texts are drawn from a stock of sentences, so that writing a gigabyte takes half a minute.
+some have hundreds; one is about 80 KB. An answer in ten has searched, and carries what it found. The texts are drawn
+from a stock of sentences, so that writing a gigabyte takes half a minute.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class ExportWriter:
         mapping: Json = {}
         root = self._add_node(mapping, None, None)
         leaf = self._add_node(mapping, root, self._draw_system(started))
-        for turn in range(max(1, int(self._random.lognormvariate(1.6, 1.0)))):
+        for turn in range(max(1, int(self._random.lognormvariate(1.8, 1.0)))):
             at = started + turn * 61.5
             prompt = leaf = self._add_node(mapping, leaf, self._draw_message("user", at, self._draw_text(1, 6)))
             if self._random.random() < 0.15:
@@ -55,7 +56,10 @@ class ExportWriter:
                 leaf = self._add_node(mapping, leaf, self._draw_output(at + 4))
             if self._random.random() < 0.1:  # an answer that was asked for again
                 self._add_node(mapping, prompt, self._draw_message("assistant", at + 5, self._draw_text(5, 40)))
-            leaf = self._add_node(mapping, leaf, self._draw_message("assistant", at + 9, self._draw_text(5, 40)))
+            answer = self._draw_message("assistant", at + 9, self._draw_text(5, 40))
+            if self._random.random() < 0.1:
+                answer["metadata"] |= self._draw_searches()
+            leaf = self._add_node(mapping, leaf, answer)
         return {
             "title": self._random.choice(self._sentences)[:60],
             "create_time": started,
@@ -107,6 +111,37 @@ class ExportWriter:
             "recipient": "all",
             "channel": None,
             **fields,
+        }
+
+    def _draw_searches(self) -> Json:
+        found = [self._draw_page(number) for number in range(self._random.randint(8, 24))]
+        groups = [{"type": "search_result_group", "domain": page["attribution"], "entries": [page]} for page in found]
+        references = [
+            {
+                "matched_text": f"\ue200cite\ue202turn0search{number}\ue201",
+                "start_idx": number * 90,
+                "end_idx": number * 90 + 22,
+                "alt": f"([{page['attribution']}]({page['url']}))",
+                "type": "grouped_webpages",
+                "items": [page],
+                "fallback_items": None,
+                "status": "done",
+            }
+            for number, page in enumerate(found[:6])
+        ]
+        return {"search_result_groups": groups, "content_references": references}
+
+    def _draw_page(self, number: int) -> Json:
+        site = f"www.{self._random.choice(WORDS[:17])}.example"
+        return {
+            "type": "search_result",
+            "url": f"https://{site}/{self._draw_id()}?utm_source=model",
+            "title": self._random.choice(self._sentences)[:80],
+            "snippet": " ".join(self._random.choices(self._sentences, k=2)),
+            "ref_id": {"turn_index": 0, "ref_type": "search", "ref_index": number},
+            "content_type": None,
+            "pub_date": 1_700_000_000.0 + number,
+            "attribution": site,
         }
 
     def _draw_system(self, at: float) -> Json:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -193,30 +194,35 @@ _NESTED = {
 }
 
 
-_NAMES = {kind: frozenset(known.name for known in fields(kind)) for kind in (Conversation, *_NESTED.values())}
+_NAMES: dict[Any, frozenset[str]] = {
+    kind: frozenset(known.name for known in fields(kind)) for kind in (Conversation, *_NESTED.values())
+}
+
+
+_READ_ALL = {kind: attrgetter(*kind.__slots__) for kind in _NAMES}
+_NESTED_IN = {kind: [name for name in kind.__slots__ if name in _NESTED] for kind in _NAMES}
 
 
 def to_json(record: Any) -> dict[str, Any]:
     """Return a record of this module as plain JSON, without the fields that say nothing: None, False, []."""
-    plain: dict[str, Any] = {}
-    for name in record.__slots__:
-        value = getattr(record, name)
-        if value:
-            if name in _NESTED:
-                value = [to_json(item) for item in value] if isinstance(value, list) else to_json(value)
-        elif not _says_something(name, value):
-            continue
-        plain[name] = value
+    kind = type(record)
+    plain = {
+        name: value
+        for name, value in zip(kind.__slots__, _READ_ALL[kind](record), strict=True)
+        if value or (value is not None and _says_something(name, value))
+    }
+    for name in _NESTED_IN[kind]:
+        if name in plain:
+            value = plain[name]
+            plain[name] = [to_json(item) for item in value] if isinstance(value, list) else to_json(value)
     return plain
 
 
 def _says_something(name: str, value: Any) -> bool:
-    """Whether an empty value tells more than its absence."""
-    if name in ("is_error", "end_turn"):
-        return value is not None  # False: known to have worked, known to go on
-    if name == "input":
-        return value is not None
-    return value is not None and value is not False and value != [] and value != {} and name != "variant"
+    """Whether a value that is empty, and not None, tells more than its absence."""
+    if name in ("is_error", "end_turn", "input"):
+        return True  # False: known to have worked, known to go on
+    return value is not False and value != [] and value != {} and name != "variant"
 
 
 def encode_conversation(conversation: Conversation) -> bytes:
