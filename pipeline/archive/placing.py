@@ -43,6 +43,7 @@ MANIFEST_FILE = "manifest.json"
 MANIFEST_SCHEMA = 1
 INDEX_FILE = "index.html"
 CHANGED = "somebody changed it"
+NO_FOLDER = "a file lies where its folder would be"
 NOT_OURS = "somebody else put it there"
 CHANGED_AND_STALE = "it no longer belongs here, but somebody changed it"
 BATCH_FILES, BATCH_BYTES = 500, 256 * 1024 * 1024  # written before they are flushed together
@@ -179,7 +180,7 @@ def _collect(data: DataRoot, documents: Iterable[Document]) -> tuple[dict[ViewKe
         form = Format(metadata["format"])
         place = PurePosixPath(make_slug(metadata["provider"]), metadata["name"][:4].replace("unda", "undated"))
         path = str(place / f"{metadata['name']}.{form}")
-        mtime_ns = _read_time(metadata["updated"] or metadata["created"])
+        mtime_ns = _read_time(metadata["updated"])
         record = metadata["files"][file_of(form)]
         wanted[path] = WantedFile(record["blake3"], record["size_bytes"], mtime_ns, document.folder / file_of(form))
         paths = [path]
@@ -210,10 +211,13 @@ def _enter(metadata: Mapping[str, Any], path: str) -> IndexEntry:
 
 
 def _read_time(time: str | None) -> int | None:
-    """Return nanoseconds since 1970; None without a time."""
+    """Return nanoseconds since 1970; None without a time that can be read."""
     if time is None:
         return None
-    moment = datetime.fromisoformat(time.replace("Z", "+00:00"))
+    try:
+        moment = datetime.fromisoformat(time.replace("Z", "+00:00"))
+    except ValueError:
+        return None
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
 
@@ -246,8 +250,11 @@ class _Placer:
     def _is_to_write(self, path: str, file: WantedFile) -> bool:
         placed = self.files.get(path)
         found = self._see(path)
-        if found is None:
+        if found is None and self._has_room(path):
             return True
+        if found is None:
+            self._refuse(path, NO_FOLDER)
+            return False
         if placed and placed.blake3s == (file.blake3,) and found == (placed.size_bytes, placed.mtime_ns):
             return False
         blake3 = _hash_file(self.folder / path)
@@ -258,6 +265,11 @@ class _Placer:
             return True
         self._refuse(path, CHANGED if placed else NOT_OURS)
         return False
+
+    def _has_room(self, path: str) -> bool:
+        """Whether all that a path leads through are folders, as far as they are there."""
+        parents = [self.folder / parent for parent in PurePosixPath(path).parents]
+        return all(parent.is_dir() for parent in parents if os.path.lexists(parent))
 
     def _is_removable(self, path: str) -> bool:
         if self._see(path) is None:

@@ -7,7 +7,7 @@ made again. One view that cannot be rendered is named, and stops no other.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,10 @@ from pipeline.archive.transcripts import (
     SHIPPED_FOLDER,
     TEMPLATE_FOLDER,
     TEMPLATE_NAMES,
+    Draft,
     Format,
     TranscriptPlan,
-    make_transcript,
+    compose_transcript,
     plan_transcript,
     read_template,
 )
@@ -32,6 +33,7 @@ from pipeline.workspace import Workspace
 from store.documents import Document
 from store.errors import DocumentMissing, StoreError
 
+BATCH_DOCUMENTS, BATCH_BYTES = 200, 64 * 1024 * 1024  # that are committed together
 SINCE_FORM = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?:T\d\d:\d\d(?::\d\dZ?)?)?)?)?")
 
 
@@ -52,7 +54,7 @@ class Failure(NamedTuple):
     reason: str
 
 
-class Transcripts(NamedTuple):
+class Renderings(NamedTuple):
     """What a request gave."""
 
     documents: list[Document]  # one for each view that could be rendered, in the order of their ids
@@ -64,50 +66,68 @@ class Transcripts(NamedTuple):
 Watch = Callable[[int, int], None]  # is told how many are made, and of how many
 
 
-def render_views(workspace: Workspace, request: Request, *, watch: Watch = lambda done, total: None) -> Transcripts:
+def render_views(workspace: Workspace, request: Request, *, watch: Watch = lambda done, total: None) -> Renderings:
     """Make those transcripts of a request that are missing, and return all of them."""
     plans = plan_views(workspace, request)
     found = {conversation_id: find_transcript(workspace, plan) for conversation_id, plan in plans.items()}
-    missing = [conversation_id for conversation_id, document in found.items() if document is None]
-    failures: list[Failure] = []
-    for number, (conversation_id, view) in enumerate(_read_views(workspace, missing)):
-        watch(number, len(missing))
-        try:
-            if isinstance(view, Exception):
-                raise view
-            found[conversation_id] = make_transcript(workspace.data.documents, view, plans[conversation_id])
-        except (PipelineError, StoreError) as error:
-            failures.append(Failure(conversation_id, str(error)))
-    if missing:
-        watch(len(missing), len(missing))
+    missing = {
+        conversation_id: plans[conversation_id] for conversation_id, document in found.items() if document is None
+    }
+    failures = _make_all(workspace, missing, watch)
     failed = {failure.conversation_id for failure in failures}
+    found |= {each: find_transcript(workspace, plan) for each, plan in missing.items() if each not in failed}
     branch = request.options.branch if isinstance(request.options.branch, int) else None
     asked = [
         (conversation_id, str(request.format), branch) for conversation_id in found if conversation_id not in failed
     ]
-    return Transcripts([each for each in found.values() if each], len(missing) - len(failed), failures, asked)
+    return Renderings([each for each in found.values() if each], len(missing) - len(failed), failures, asked)
+
+
+def _make_all(workspace: Workspace, plans: Mapping[str, TranscriptPlan], watch: Watch) -> list[Failure]:
+    """Make transcripts, a batch with the flushes of one at a time; return those that could not be made."""
+    documents, failures = workspace.data.documents, []
+    batch: dict[str, Draft] = {}
+    size_bytes = 0
+    for number, (conversation_id, view) in enumerate(_read_views(workspace, plans)):
+        watch(number, len(plans))
+        try:
+            if isinstance(view, Exception):
+                raise view
+            draft = compose_transcript(documents, view, plans[conversation_id])
+        except (PipelineError, StoreError) as error:
+            failures.append(Failure(conversation_id, str(error)))
+            continue
+        batch[plans[conversation_id].doc_id] = draft
+        size_bytes += sum(map(len, draft.files.values()))
+        if len(batch) == BATCH_DOCUMENTS or size_bytes > BATCH_BYTES:
+            documents.commit_all(ArchiveStage.TRANSCRIPT, batch)
+            batch, size_bytes = {}, 0
+    documents.commit_all(ArchiveStage.TRANSCRIPT, batch)
+    if plans:
+        watch(len(plans), len(plans))
+    return failures
 
 
 def render_into(workspace: Workspace, request: Request, folder: Path, *, watch: Watch) -> dict[str, Any]:
     """Bring a folder up to date with a request; return what was done, as JSON."""
-    transcripts = render_views(workspace, request, watch=watch)
+    renderings = render_views(workspace, request, watch=watch)
     placement = place_transcripts(
         workspace.data,
         folder,
-        transcripts.documents,
-        asked=transcripts.asked,
+        renderings.documents,
+        asked=renderings.asked,
         known_ids=read_catalogue(workspace.data).groups.keys(),
         write_page=write_index,
     )
     return {
         "folder": str(folder),
-        "views": len(transcripts.documents),
-        "made": transcripts.made,
+        "views": len(renderings.documents),
+        "made": renderings.made,
         "written": placement.written,
         "unchanged": placement.unchanged,
         "removed": placement.removed,
         "refused": [refusal._asdict() for refusal in placement.refusals],
-        "failures": [failure._asdict() for failure in transcripts.failures],
+        "failures": [failure._asdict() for failure in renderings.failures],
     }
 
 
@@ -142,6 +162,13 @@ def plan_views(workspace: Workspace, request: Request) -> dict[str, TranscriptPl
         for conversation_id, outline in outline_views(workspace).items()
         if conversation_id in chosen
     }
+
+
+def find_missing(workspace: Workspace, request: Request) -> list[str]:
+    """Return the ids of the conversations whose transcripts are not there, with one look at the store."""
+    there = set(workspace.data.documents.list_ids(ArchiveStage.TRANSCRIPT))
+    plans = plan_views(workspace, request)
+    return [conversation_id for conversation_id, plan in plans.items() if plan.doc_id not in there]
 
 
 def choose_views(workspace: Workspace, request: Request) -> set[str]:

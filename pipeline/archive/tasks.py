@@ -4,7 +4,9 @@
     luigi --module pipeline Conversations --path export.zip --local-scheduler      and the conversations
     luigi --module pipeline Conversations --local-scheduler                        of everything that is kept
 
-    Conversations -> ImportExport
+    luigi --module pipeline Transcripts --format md --local-scheduler              the pages of all conversations
+
+    Transcripts -> Conversations -> ImportExport
 
 A task that was interrupted goes on, and a second one does nothing: to know that, ImportExport hashes the bytes.
 """
@@ -25,6 +27,8 @@ from pipeline.archive.importing import (
     make_conversations,
 )
 from pipeline.archive.index import update_index
+from pipeline.archive.rendering import Failure, Request, find_missing, render_views
+from pipeline.archive.transcripts import Format
 from pipeline.errors import InputInvalid, PipelineError
 from pipeline.stages import ArchiveStage
 from pipeline.tasks import DocumentTarget, find_workspace
@@ -36,6 +40,17 @@ class CoverageWrong(PipelineError):
     def __init__(self, mismatches: list[str]) -> None:
         self.mismatches = mismatches
         super().__init__(f"A sum does not match, which is a mistake in this program: {mismatches[0]}.")
+
+
+class TranscriptsFailed(PipelineError):
+    """Some views could not be rendered; the others were."""
+
+    def __init__(self, failures: list[Failure]) -> None:
+        self.failures = failures
+        first = failures[0]
+        super().__init__(
+            f"{len(failures)} transcripts could not be made. The first, of {first.conversation_id}: {first.reason}"
+        )
 
 
 class ImportExport(luigi.Task):  # type: ignore[misc]
@@ -85,3 +100,27 @@ class Conversations(luigi.Task):  # type: ignore[misc]
         if mismatches := coverage.list_mismatches():
             raise CoverageWrong(mismatches)
         update_index(find_workspace())
+
+
+class Transcripts(luigi.Task):  # type: ignore[misc]
+    """The transcripts of all conversations, in one format; with a path, after it was imported."""
+
+    path = luigi.Parameter(default="", description="A file, a ZIP or a folder; it is imported first.")
+    format = luigi.ChoiceParameter(choices=tuple(map(str, Format)), default=str(Format.HTML))
+
+    def requires(self) -> list[luigi.Task]:
+        return [Conversations(path=self.path)]
+
+    def complete(self) -> bool:
+        return Conversations(path=self.path).complete() and not find_missing(find_workspace(), self._request)
+
+    def run(self) -> None:
+        renderings = render_views(find_workspace(), self._request)
+        if tell := self.set_status_message:
+            tell(f"{renderings.made:,} of {len(renderings.documents):,} transcripts made")
+        if renderings.failures:
+            raise TranscriptsFailed(renderings.failures)
+
+    @property
+    def _request(self) -> Request:
+        return Request(Format(self.format))

@@ -148,8 +148,19 @@ class Rendered(NamedTuple):
     attachments: Mapping[str, AttachmentFile]
 
 
+class Draft(NamedTuple):
+    """All that is committed of a transcript."""
+
+    files: dict[str, bytes]
+    metadata: dict[str, Any]
+
+
 def make_transcript(documents: DocumentStore, view: View, plan: TranscriptPlan) -> Document:
     """Render a view and commit it."""
+    return documents.commit(ArchiveStage.TRANSCRIPT, plan.doc_id, *compose_transcript(documents, view, plan))
+
+
+def compose_transcript(documents: DocumentStore, view: View, plan: TranscriptPlan) -> Draft:
     form = plan.template.format
     rendered = render_transcript(documents, view, plan.template, plan.options)
     metadata = {
@@ -160,7 +171,7 @@ def make_transcript(documents: DocumentStore, view: View, plan: TranscriptPlan) 
         **_describe_parents(documents, view),
         **describe_transcript(view, rendered, form),
     }
-    return documents.commit(ArchiveStage.TRANSCRIPT, plan.doc_id, {file_of(form): rendered.content}, metadata)
+    return Draft({file_of(form): rendered.content}, metadata)
 
 
 def file_of(form: Format) -> str:
@@ -187,8 +198,8 @@ def describe_transcript(view: View, rendered: Rendered, form: Format) -> dict[st
         "conversation_id": view.conversation_id,
         "provider": conversation.provider,
         "title": title_of(conversation),
-        "created": conversation.created,
-        "updated": conversation.updated,
+        "created": created_of(conversation),
+        "updated": updated_of(conversation),
         "models": list_models(conversation),
         "project": conversation.project_name,
         "messages": page.message_count,
@@ -203,7 +214,7 @@ def describe_transcript(view: View, rendered: Rendered, form: Format) -> dict[st
 def render_transcript(documents: DocumentStore, view: View, template: TranscriptTemplate, options: Options) -> Rendered:
     """Return a view as a template shows it. Reads the bytes of attachments, and nothing else."""
     conversation = view.conversation
-    name = name_view(title_of(conversation), conversation.created, view.conversation_id)
+    name = name_view(title_of(conversation), created_of(conversation), view.conversation_id)
     if isinstance(options.branch, int):
         name = f"{name}-branch-{options.branch}"
     files = AttachmentFiles(documents, view, folder=folder_of(name))
@@ -251,8 +262,8 @@ def _list_variables(view: View, page: Page) -> dict[str, Any]:
         "conversation_id": view.conversation_id,
         "provider": conversation.provider,
         "native_id": clean_line(conversation.native_id),
-        "created": conversation.created,
-        "updated": conversation.updated,
+        "created": created_of(conversation),
+        "updated": updated_of(conversation),
         "models": list_models(conversation),
         "project": clean_line(conversation.project_name or ""),
         "folder": clean_line(conversation.cwd or ""),
@@ -282,6 +293,20 @@ def name_provider(provider: str) -> str:
 
 def title_of(conversation: Conversation) -> str:
     return clean_line(conversation.title or "") or "Untitled"
+
+
+def created_of(conversation: Conversation) -> str | None:
+    """Return when a conversation began; without a time of its own, the first of its messages'."""
+    return conversation.created or min(_list_times(conversation), default=None)
+
+
+def updated_of(conversation: Conversation) -> str | None:
+    """Return when a conversation changed last; without a time of its own, the last of its messages'."""
+    return conversation.updated or max(_list_times(conversation), default=None)
+
+
+def _list_times(conversation: Conversation) -> list[str]:
+    return [time for message in conversation.messages for time in (message.created, message.updated) if time]
 
 
 def list_models(conversation: Conversation) -> list[str]:

@@ -98,7 +98,7 @@ class Piece(NamedTuple):
     text: str = ""
     title: str = ""
     language: str = ""
-    anchors: tuple[str, ...] = ()  # of the messages that begin here
+    anchors: tuple[str, ...] = ()  # of the messages that begin here, and not a turn
     notes: tuple[str, ...] = ()
     fields: tuple[Field, ...] = ()
     call_id: str | None = None
@@ -335,6 +335,7 @@ class _Composer:
             else:
                 turn = _open_turn(message)
                 turns.append(turn)
+                pieces = [piece._replace(anchors=()) for piece in pieces]  # the turn has it
             if waiting:
                 self.versions.append((turn, waiting))
                 waiting = []
@@ -346,10 +347,10 @@ class _Composer:
         return self.tree.children[self.tree.parents[message.key]]
 
     def find_shown(self, key: str | None) -> str | None:
-        """Return the anchor of a message, or of the nearest one above it that is shown."""
+        """Return the anchor of the turn in which a message is, or the nearest one above it that is shown."""
         for candidate in reversed(self.tree.path_to(key)):
             if candidate in self.shown:
-                return anchor_of(candidate)
+                return self.shown[candidate].anchor
         return None
 
     def link_forks(self, page: Page, on_path: set[str]) -> None:

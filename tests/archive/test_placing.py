@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import resource
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 
 from pipeline.archive.conversations import Block
 from pipeline.archive.index_page import write_index
-from pipeline.archive.placing import CHANGED, CHANGED_AND_STALE, NOT_OURS, Placement, place_transcripts
+from pipeline.archive.placing import CHANGED, CHANGED_AND_STALE, NO_FOLDER, NOT_OURS, Placement, place_transcripts
 from pipeline.archive.transcripts import Format, make_transcript, plan_transcript, read_template
 from pipeline.archive.turns import Options
 from pipeline.archive.views import View
@@ -315,10 +316,22 @@ TOUCHES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.utime",
 KILLED = 9
 
 
-def run_until(step: int, action: Callable[[], object]) -> bool:
-    """Run an action in a process that dies just before it touches the disk for the `step`th time; whether it died."""
+def run_child(action: Callable[[], object]) -> int:
+    """Run an action in a process of its own, and return its exit code: 0 if it ended well."""
     child = os.fork()
     if child == 0:
+        try:
+            action()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def run_until(step: int, action: Callable[[], object]) -> bool:
+    """Run an action in a process that dies just before it touches the disk for the `step`th time; whether it died."""
+
+    def run() -> None:
         touches = itertools.count(1)
 
         def watch(event: str, _arguments: object) -> None:
@@ -327,8 +340,8 @@ def run_until(step: int, action: Callable[[], object]) -> bool:
 
         sys.addaudithook(watch)
         action()
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == KILLED
+
+    return run_child(run) == KILLED
 
 
 @pytest.mark.slow
@@ -400,11 +413,24 @@ def test_a_folder_that_is_a_file_is_refused(folder, view):
         folder.place(folder.make(view))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_disk_that_refuses_is_told(folder, view):
-    folder.place(folder.make(view))
-    folder.path.chmod(0o500)
-    folder.known = set()
+def test_a_disk_that_refuses_is_told_and_a_repetition_goes_on(folder, view):
+    document = folder.make(view)
 
-    with pytest.raises(WriteFailed):
-        folder.place()
+    def place_with_little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        with pytest.raises(WriteFailed, match="File too large"):
+            folder.place(document)
+
+    assert run_child(place_with_little_room) == 0
+    folder.place(document)
+    assert folder.list_files() == [PICTURE, PAGE, "index.html"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_told_and_the_rest_is_placed(folder, view):
+    folder.path.mkdir()
+    (folder.path / "chatgpt").write_text("mine")
+
+    placement = folder.place(folder.make(view))
+
+    assert {tuple(refusal) for refusal in placement.refusals} == {(PAGE, NO_FOLDER), (PICTURE, NO_FOLDER)}
+    assert folder.list_files() == ["chatgpt", "index.html"]

@@ -517,6 +517,17 @@ def test_what_a_reader_should_know_stands_at_the_head(render, form):
         assert words in text
 
 
+def test_a_conversation_without_times_has_those_of_its_messages(render):
+    messages = chain(say("u1", "x", created="2026-02-03T04:05:06Z"), say("a1", "y", created="2026-02-01T00:00:00Z"))
+    view = make_view(*messages, created=None, updated=None)
+
+    rendered = render.view(view, Format.MARKDOWN)
+
+    facts = yaml.safe_load(rendered.content.decode().split("---\n")[1])
+    assert (facts["created"], facts["updated"]) == ("2026-02-01T00:00:00Z", "2026-02-03T04:05:06Z")
+    assert rendered.name.startswith("2026-02-01-")
+
+
 def test_names_of_formats_and_options_cover_what_is_rendered(render):
     for form, branch, shows_hidden in itertools.product(FORMATS, ("all", "active", 1), (False, True)):
         assert render(make_view(say("u1", "hello")), form, branch=branch, shows_hidden=shows_hidden).count("hello") >= 1

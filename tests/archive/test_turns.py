@@ -212,7 +212,17 @@ def test_a_fork_leads_to_each_other_version_and_back():
     assert [(link.label, link.anchor) for link in fork.forks] == [("branch 1", "branch-1")]
     back = page.sections[0].turns[0]
     assert [link.anchor for link in back.forks] == [anchor_of("u3")]
-    assert page.sections[0].begins_at == anchor_of("a1")
+    assert page.sections[0].begins_at == page.turns[1].anchor == anchor_of("a1")
+
+
+def test_a_branch_that_leaves_in_the_midst_of_a_turn_leads_to_that_turn():
+    messages = chain(say("u1", "one"), say("a1", "two"), say("a2", "three"), say("a3", "four"))
+    branch = say("u2", "five", parent="a2", is_active=False, variant=1)
+
+    page = compose(make_view(*messages, branch, active_leaf="a3"))
+
+    assert texts(page.turns) == ["one", "two", "three", "four"]
+    assert page.sections[0].begins_at == page.turns[1].anchor
 
 
 def test_a_path_that_ends_early_says_where_it_goes_on():
