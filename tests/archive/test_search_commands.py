@@ -60,7 +60,7 @@ def test_nothing_that_a_message_holds_moves_a_terminal():
         "model": None,
     }
     hit |= {"in": "messages", "title": view.conversation.title, "created": None, "is_active": True, "is_gone": False}
-    hit |= {"snippet": view.conversation.messages[0].blocks[0].text, "ranges": [[13, 17]]}
+    hit |= {"snippet": view.conversation.messages[0].blocks[0].text, "ranges": [[12, 16]]}
 
     text = format_hits({"hits": [hit], "has_more": False}, marks=BOLD)
 
