@@ -140,7 +140,6 @@ ONLY_IN = {
     "xllamacpp": {"pipeline.embedded"},
     "ijson": {"pipeline.archive.peeking"},
     "orjson": {"pipeline.archive.clean_values", "pipeline.archive.conversations", "pipeline.checks"},
-    "orjson": {"pipeline.archive.clean_values", "pipeline.archive.conversations"},
     "yaml": {"pipeline.archive.front_matter"},
     "jsonschema": {"pipeline.response_schemas"},
     "referencing": {"pipeline.response_schemas"},
