@@ -153,7 +153,7 @@ def compose_answered(plan: DocumentPlan, prompt: str, attempt: Attempt) -> Conte
     reading = parse_answer(plan, attempt)
     files = {PROMPT_FILE: prompt.encode(), RAW_FILE: reading.raw, PARSED_FILE: reading.parsed.text.encode()}
     sizes = {"raw_bytes": len(reading.raw), "parsed_bytes": len(files[PARSED_FILE])}
-    return Content(files, {**_describe_answer(plan, attempt), **_describeparse_text(reading.parsed), **sizes})
+    return Content(files, {**_describe_answer(plan, attempt), **_describe_text(reading.parsed), **sizes})
 
 
 def compose_copy(plan: DocumentPlan, parent: Parent) -> Content:
@@ -164,7 +164,7 @@ def compose_copy(plan: DocumentPlan, parent: Parent) -> Content:
         raise _failure(plan, Status.PARSE_ERROR, str(error)) from error
     files = {PARSED_FILE: parsed.text.encode()}
     sizes = {"raw_bytes": None, "parsed_bytes": len(files[PARSED_FILE])}
-    return Content(files, {**_describe_answer(plan, None), **_describeparse_text(parsed), **sizes})
+    return Content(files, {**_describe_answer(plan, None), **_describe_text(parsed), **sizes})
 
 
 def read_parent(data: DataRoot, plan: DocumentPlan) -> Parent | None:
@@ -556,7 +556,7 @@ def _describe_answer(plan: DocumentPlan, attempt: Attempt | None) -> dict[str, A
     }
 
 
-def _describeparse_text(parsed: Parsed) -> dict[str, Any]:
+def _describe_text(parsed: Parsed) -> dict[str, Any]:
     if parsed.score is None:
         return {"score": None}
     score = parsed.score
