@@ -4,7 +4,7 @@
 
     a provider      in this process; a fifth of its replies are faults, and it counts what it sent to its end
     a scheduler     killed with SIGKILL, and started again at the same port
-    two builds      of one cohort, killed and started again; when it is complete it grows by some replicates
+    two builds      of one cohort, killed and started again; when all its documents are there it grows
     a verification  killed too; one that comes to its end has to find nothing
 
 In the end a build completes the cohort without any of them, and what must hold is looked at: `find_broken`.
@@ -30,7 +30,7 @@ from tests.test_command_line import BIN, ROOT
 from tests.test_paid_once import COHORT, FILES, MODEL, REPLICATES, answer, call_in, count_good_answers, read_attempts
 
 STAGES = 3
-GROWTH = 30  # replicates, whenever the cohort is complete
+GROWTH = 30  # replicates, whenever all documents are there
 PAUSE_SECONDS = (0.5, 5.0)  # between two kills
 START_SECONDS = 60  # for a scheduler to listen
 FEWEST_FREE_BYTES = 10**9  # the soak ends when it has filled the disk so far
@@ -148,10 +148,10 @@ class Soak:
                 self._verifications += 1
                 if code != 0:
                     self._broken.append(f"a verification beside the builds ended with {code}: {process.read()}")
-            elif name in BUILDS and code == 0:  # complete
-                self._replicates += GROWTH
-                self._set_replicates()
             process.start()
+        if self._count_documents() == STAGES * self._replicates:  # else builds that are killed would have nothing to do
+            self._replicates += GROWTH
+            self._set_replicates()
 
     def _kill_one(self, processes: Mapping[str, Process]) -> None:
         name = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
