@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import chain3, dashboard, document_cost, embedded, fan, gateway, page, planning, two_workers
+from benchmarks import chain3, dashboard, document_cost, embedded, fan, fetch, gateway, page, planning, two_workers
 from benchmarks.machine import describe_machine
 from benchmarks.measure import ROOT
 from benchmarks.peers import PEERS
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "planning": planning,
     "chain3": chain3,
     "two_workers": two_workers,
+    "fetch": fetch,
 }
 
 

@@ -100,29 +100,39 @@ def build_cohort(
     )
     workspace.write_tables(cohort)
     missing = workspace.find_missing(cohort)
-    plan = workspace.plan(cohort)
-    result = BuildResult(cohort, present=sum(map(len, plan.documents.values())) - len(missing))
+    planned = sum(map(len, workspace.plan(cohort).documents.values()))
+    result = BuildResult(cohort, present=planned - len(missing))
     started = time.monotonic()
     if batches:
         batches.check({plan.model_id: plan.model for plan in missing if plan.model}.values())
         batches.begin(workspace.maker)
     if missing:
-        _open_budget(workspace, cohort, missing)
-        display.start(cohort, missing, result.present, workspace.maker.admission.meter)
-        try:
-            with _follow_tasks(result, display):
-                _run_luigi(Cohort(name=cohort, allow_missing=allow_missing), concurrency, scheduler_url)
+        task = Cohort(name=cohort, allow_missing=allow_missing)
+        with _show_making(workspace, cohort, missing, result, display):
+            _run_luigi(task, concurrency, scheduler_url)
             if batches:
                 batches.submit(cohort)
-        finally:
-            display.stop()
-            _close_budget(workspace, result)
     result.seconds, result.calls = time.monotonic() - started, ask.calls
     if batches:
         result.batches = batches.describe()
         result.errors += batches.errors
     _finish(workspace, result)
     return result
+
+
+@contextmanager
+def _show_making(
+    workspace: Workspace, cohort: str, missing: list[DocumentPlan], result: BuildResult, display: Display
+) -> Iterator[None]:
+    """Open the budget, show what happens until the block ends, and settle what was spent."""
+    _open_budget(workspace, cohort, missing)
+    display.start(cohort, missing, result.present, workspace.maker.admission.meter)
+    try:
+        with _follow_tasks(_Follower(result, display)):
+            yield
+    finally:
+        display.stop()
+        _close_budget(workspace, result)
 
 
 def build_in_batches(roots: Roots, cohort: str, *, wait_seconds: float | None = None, **options: Any) -> BuildResult:
@@ -213,62 +223,70 @@ def _finish(workspace: Workspace, result: BuildResult) -> None:
     result.report_doc_id, result.report_page = report.doc_id, str(report.folder / REPORT_PAGE)
 
 
-@contextmanager
-def _follow_tasks(result: BuildResult, display: Display) -> Iterator[None]:
-    """Show and count what Luigi's events tell, until the block ends."""
+class _Follower:
+    """Shows and counts what Luigi's events tell of a build's tasks."""
 
-    def on_start(task: DocumentTask) -> None:
-        display.begin(task.find_plan())
+    def __init__(self, result: BuildResult, display: Display) -> None:
+        self._result = result
+        self._display = display
+        self._places_left: set[str] = set()
 
-    def on_success(task: DocumentTask) -> None:
-        plan = task.find_plan()
+    def on_start(self, task: DocumentTask) -> None:
+        self._display.begin(task.find_plan())
+
+    def on_success(self, task: DocumentTask) -> None:
+        plan, result = task.find_plan(), self._result
         if task.made is None:
-            return display.failed(plan, "not made")  # allow_missing takes a failure for an end
+            return self._display.failed(plan, "not made")  # allow_missing takes a failure for an end
         if task.made.run_id == task.workspace.maker.run_id:
             result.made[str(plan.stage)] = result.made.get(str(plan.stage), 0) + 1
             result.prompt_tokens += task.made.prompt_tokens
             result.completion_tokens += task.made.completion_tokens
-        return display.made(plan, task.made)
+        return self._display.made(plan, task.made)
 
-    left: set[str] = set()
-
-    def on_failure(task: DocumentTask, error: BaseException) -> None:
+    def on_failure(self, task: DocumentTask, error: BaseException) -> None:
         if isinstance(error, PlaceLeft):
-            if error.place not in left:
-                left.add(error.place)
-                display.say(error.reason)
-            return None
+            return self._say_left(error)
         if isinstance(error, DocumentFailed) and error.status == Status.SKIPPED:
             return None  # its call is in a batch, or goes into one: the result counts them
         if isinstance(error, DocumentFailed):
-            return display.failed(task.find_plan(), f"{error.status}: {error.reason}")
+            return self._display.failed(task.find_plan(), f"{error.status}: {error.reason}")
         if isinstance(error, BudgetReached):
-            if not result.is_budget_reached:
-                display.say(str(error))
-            result.is_budget_reached = True
-            return None
-        result.errors.append(str(error))
-        return display.failed(task.find_plan(), str(error))
+            return self._say_budget_reached(error)
+        self._result.errors.append(str(error))
+        return self._display.failed(task.find_plan(), str(error))
 
-    def on_broken(_task: luigi.Task, error: BaseException) -> None:
-        result.errors.append(str(error))
+    def on_broken(self, _task: luigi.Task, error: BaseException) -> None:
+        self._result.errors.append(str(error))
 
+    def _say_left(self, error: PlaceLeft) -> None:
+        if error.place not in self._places_left:
+            self._places_left.add(error.place)
+            self._display.say(error.reason)
+
+    def _say_budget_reached(self, error: BudgetReached) -> None:
+        if not self._result.is_budget_reached:
+            self._display.say(str(error))
+        self._result.is_budget_reached = True
+
+
+@contextmanager
+def _follow_tasks(follower: _Follower) -> Iterator[None]:
+    """Let the follower hear Luigi's events until the block ends."""
     handlers = {
-        luigi.Event.START: on_start,
-        luigi.Event.SUCCESS: on_success,
-        luigi.Event.FAILURE: on_failure,
-        luigi.Event.BROKEN_TASK: on_broken,
+        luigi.Event.START: follower.on_start,
+        luigi.Event.SUCCESS: follower.on_success,
+        luigi.Event.FAILURE: follower.on_failure,
+        luigi.Event.BROKEN_TASK: follower.on_broken,
     }
-    classes = tuple(TASKS.values())
-    for event, handler in handlers.items():
-        for task_class in classes:
-            task_class.event_handler(event)(handler)
+    heard = [(task_class, event, handler) for task_class in TASKS.values() for event, handler in handlers.items()]
+    for task_class, event, handler in heard:
+        task_class.event_handler(event)(handler)
     try:
         yield
     finally:
-        for event, handler in handlers.items():
-            for task_class in classes:
-                task_class.remove_event_handler(event, handler)
+        for task_class, event, handler in heard:
+            task_class.remove_event_handler(event, handler)
 
 
 def _configure_luigi(data_root: str, config_root: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import history_printing, printing
+from pipeline.archive.fetch_commands import add_fetch
 from pipeline.build_result import BuildResult
 from pipeline.command_line import Command, add_command, open_workspace, print_result, roots_of
 from pipeline.completeness import find_complete
@@ -94,6 +95,7 @@ def _make_parser(asked: str) -> argparse.ArgumentParser:
         "gc": _add_gc,
         "parse": _add_parse,
         "adopt": _add_adopt,
+        "fetch": add_fetch,
     }
     for add in [known[asked]] if asked in known else known.values():
         add(commands)

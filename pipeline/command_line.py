@@ -10,6 +10,8 @@ from typing import Any
 from pipeline import printing
 from pipeline.settings import Roots, find_roots
 
+EXIT_SKIPPED = 33  # all else is done, but something was passed over, and is named
+
 Command = Callable[[argparse.Namespace], int]
 
 

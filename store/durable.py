@@ -238,6 +238,23 @@ def place_file(path: Path, content: bytes, *, temporary_folder: Path, replace: b
     return True
 
 
+def place_written_file(written: Path, path: Path) -> bool:
+    """Give a whole file, written on the same filesystem, its final name, durably; return False if that is taken."""
+    with _flush_for(path, into=path.parent) as flush:
+        descriptor = os.open(written, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            flush.add_file(descriptor)
+        finally:
+            os.close(descriptor)
+        flush.finish([])
+        try:
+            rename_without_replacing(written, path)
+        except FileExistsError:
+            return False
+        flush.finish([path.parent])
+    return True
+
+
 def place_derived_file(path: Path, content: bytes, *, temporary_folder: Path) -> None:
     """Put a whole file at `path`, in the place of any that is there, without flushing it. Raises OSError.
 

@@ -14,7 +14,7 @@ from benchmarks.plots import draw_lines
 from benchmarks.results import Result
 from benchmarks.tables import format_markdown_table, format_text_table
 
-NAMES = ["chain3", "fan", "gateway", "embedded", "dashboard", "planning", "two_workers", "document_cost"]
+NAMES = ["chain3", "fan", "fetch", "gateway", "embedded", "dashboard", "planning", "two_workers", "document_cost"]
 ROWS = [
     {"tool": "Daybook", "items": 1000, "wall_seconds": 12.3456, "peak_bytes": 55_400_000, "remark": ""},
     {"tool": "make", "items": 30000, "wall_seconds": None, "peak_bytes": None, "remark": "stopped"},
