@@ -130,10 +130,8 @@ def _read_items(text: JsonText, member: Member, prefixes: Sequence[str]) -> Iter
 
 
 def _read_line_items(member: Member) -> Iterator[Item | Skip]:
-    index = 0
-    for line in read_lines(member):
+    for index, line in enumerate(read_lines(member)):
         yield line if isinstance(line, Skip) else Item(index, line.value)
-        index += not (isinstance(line, Skip) and line.is_info)
 
 
 def _read_array(text: JsonText, name: str, open_objects: int = 0) -> Iterator[Item | Skip]:

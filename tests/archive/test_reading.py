@@ -344,6 +344,13 @@ def test_of_two_equal_keys_the_last_wins_and_it_is_counted():
     assert (note.reason, note.detail) == ("duplicate_key", "2 times")
 
 
+def test_quotes_in_the_place_of_lost_ones_do_not_hide_that_keys_are_equal():
+    item, note = read_items(give(r'[{"a": 1, "a": "\u0022\u0022"}]'))
+
+    assert item.value == {"a": '""'}
+    assert (note.reason, note.detail) == ("duplicate_key", "1 times")
+
+
 def test_keys_that_only_differ_in_what_is_replaced_are_equal_too():
     item, *notes = read_items(give(r'[{"\ud800": 1, "\ud801": 2}]'))
 

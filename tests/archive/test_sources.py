@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import subprocess
 import sys
 import zipfile
@@ -16,7 +17,7 @@ import pytest
 from pipeline.archive import sources
 from pipeline.archive.entries import FileRefused
 from pipeline.archive.sources import Source, open_source
-from pipeline.archive.zip_files import Budget
+from pipeline.archive.zip_files import OPEN_ARCHIVES, Budget
 from pipeline.errors import InputInvalid
 from tests.archive.made_zips import add_entry, change_lists, encrypt, lie_about_size, make_zip, repeat_entry, write_zip
 
@@ -55,6 +56,10 @@ def look(tmp_path: Path) -> Look:
         return seen
 
     return look
+
+
+def count_open_files() -> int:
+    return len(os.listdir("/dev/fd"))
 
 
 # Files and standard input
@@ -353,6 +358,13 @@ def test_a_zip_with_too_many_files_is_kept_as_it_is(look, limit):
     assert seen.contents == {"given.zip": content}
 
 
+def test_a_zip_that_says_it_has_too_many_files_is_not_even_listed(look):
+    content = bytearray(make_zip({"a.json": b"[1]"}))
+    struct.pack_into("<2H", content, content.rindex(b"PK\x05\x06") + 8, 60_000, 60_000)
+
+    assert look(bytes(content), entries=50_000).lost == [("too_many_files", "given.zip")]
+
+
 @pytest.mark.slow
 def test_sixty_thousand_files_are_listed(look):
     seen = look(make_zip({f"{number}": b"" for number in range(60_000)}, method=zipfile.ZIP_STORED))
@@ -436,10 +448,14 @@ def test_many_zips_within_can_be_read_in_any_order(tmp_path):
     inner = {f"{number}.zip": make_zip({"n": str(number).encode()}) for number in range(20)}
     write_zip(tmp_path / "a.zip", inner)
 
+    before = count_open_files()
     with open_source(str(tmp_path / "a.zip"), temporary_folder=tmp_path) as source:
         entries = {entry.name: entry for entry in source.entries}
         for number in [*range(20), *reversed(range(20))]:
-            assert entries[f"{number}.zip/n"].open().read() == str(number).encode()
+            with entries[f"{number}.zip/n"].open() as file:
+                assert file.read() == str(number).encode()
+        assert count_open_files() - before <= OPEN_ARCHIVES
+    assert count_open_files() == before
 
 
 @pytest.mark.parametrize("sign", ["[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF"])

@@ -36,6 +36,7 @@ def test_without_one_the_first_prompt_is_it():
         ("a" * 79 + " bcd", "a" * 79),
         ("a" * 80 + " bcd", "a" * 80),
         ("é" * 80, "é" * 80),
+        ("a" * 40 + " " + "b" * 39 + " c", "a" * 40 + " " + "b" * 39),
     ],
 )
 def test_a_long_prompt_is_cut_at_a_word(prompt, title):
