@@ -531,6 +531,7 @@ def test_events_repeat_as_many_items_as_there_are():
 
     assert len(import_lines(event_of, event_of, item_of, item_of).messages) == 2
     assert len(import_lines(item_of, item_of, event_of, event_of).messages) == 2
+    assert len(import_lines(event_of, event_of, event_of, item_of, item_of).messages) == 3
 
 
 def test_each_item_is_repeated_once():
