@@ -518,6 +518,22 @@ def test_words_that_an_item_of_an_earlier_turn_has_alone_are_said_again():
     assert [text for _, _, text in tell(conversation)] == ["yes", "Done.", "go", "on", "yes", "Done."]
 
 
+def test_words_that_an_item_of_a_later_turn_has_are_said_before():
+    conversation = import_lines(
+        said("user", "go"), event("agent_message", message="Done."), said("user", "again"), said("assistant", "Done.")
+    )
+
+    assert [text for _, _, text in tell(conversation)] == ["go", "Done.", "again", "Done."]
+
+
+def test_events_repeat_as_many_items_as_there_are():
+    event_of, item_of = event("agent_message", message="Done."), said("assistant", "Done.")
+
+    assert len(import_lines(event_of, event_of, item_of, item_of).messages) == 2
+    assert len(import_lines(item_of, item_of, event_of, event_of).messages) == 2
+    assert len(import_lines(event_of, event_of, event_of, item_of, item_of).messages) == 3
+
+
 def test_each_item_is_repeated_once():
     conversation = import_lines(
         said("assistant", "Done."), event("agent_message", message="Done."), event("agent_message", message="Done.")

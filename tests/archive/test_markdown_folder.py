@@ -39,6 +39,7 @@ EXPECTED = [(Role.USER, "Which knot?"), (Role.ASSISTANT, "A bowline.")]
         "## Human - 2026-03-01 10:00\n\nWhich knot?\n\n---\n\n## Claude - 2026-03-01 10:01\n\nA bowline.\n\n---\n",
         "**User:**\n\nWhich knot?\n\n**Assistant:**\n\nA bowline.\n",
         "**You**: Which knot?\n\n**Gemini**: A bowline.\n",
+        "##### You said:\n\nWhich knot?\n\n###### ChatGPT said:\n\nA bowline.\n",
         "## User\r\n\r\nWhich knot?\r\n\r\n## Assistant\r\n\r\nA bowline.\r\n",
         "---\ntitle: Knots\n---\n# Knots\n\n## Prompt:\nWhich knot?\n\n## Response:\nA bowline.\n",
     ],
@@ -84,10 +85,14 @@ def test_headings_within_code_and_of_another_level_belong_to_the_words():
 
 
 def test_times_and_models_beside_a_name_are_read():
-    text = "## User (2026-03-01 10:00)\n\na\n\n## ChatGPT (gpt-demo)\n\nb\n\n## Assistant\n\nc\n"
+    text = "## User (2026-03-01 10:00)\n\na\n\n## ChatGPT (gpt-demo · 2026-03-01)\n\nb\n\n## Assistant\n\nc\n"
     conversation = import_text(f"---\nmodel: gpt-other\n---\n{text}")
 
-    assert [message.created for message in conversation.messages] == ["2026-03-01T10:00:00Z", None, None]
+    assert [message.created for message in conversation.messages] == [
+        "2026-03-01T10:00:00Z",
+        "2026-03-01T00:00:00Z",
+        None,
+    ]
     assert [message.model for message in conversation.messages] == [None, "gpt-demo", "gpt-other"]
 
 

@@ -38,6 +38,7 @@ HEADING = re.compile(r"(#{1,6})[ \t]+(.*?)[ \t#]*")
 LABEL = re.compile(r"\*\*([^*]{1,60})\*\*[ \t]*(:?)[ \t]*(.*)")
 # A name, and perhaps a colon, a time or a model: "User:", "ChatGPT (gpt-4)", "You - 2024-03-01 10:00".
 SPOKEN = re.compile(r"([A-Za-z][A-Za-z ]{0,20}?)\s*(?::|：)?\s*(?:[(\[]([^)\]]*)[)\]]|[-–—|·•]\s*(.*))?\s*(?::|：)?")
+SAID = re.compile(r" (?:said|says|asked|wrote|replied)$", re.IGNORECASE)
 ORNAMENT = re.compile(r"^[\W_]+|[*_\s]+$")  # before and behind a name: emoji, stars
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 TITLE = re.compile(r"^# +([^\n]{1,300}?)[ #]*$", re.MULTILINE)
@@ -171,7 +172,7 @@ def _read_name(text: str, level: int, words: str) -> Spoken | None:
     said = SPOKEN.fullmatch(ORNAMENT.sub("", text))
     if not said:
         return None
-    name = said[1].strip()
+    name = SAID.sub("", said[1].strip())
     role = ROLE_BY_NAME.get(" ".join(name.lower().split()))
     return Spoken(role, level, name, (said[2] or said[3] or "").strip(), words) if role else None
 
@@ -183,15 +184,24 @@ def _trim(text: str) -> str:
 
 
 def _make_message(spoken: Spoken, text: str, model: str | None) -> Message:
-    message = Message("", role=spoken.role, created=read_time(spoken.detail) if spoken.detail else None)
+    time, named = _read_detail(spoken.detail)
+    message = Message("", role=spoken.role, created=time)
     message.origin = Origin.HUMAN if spoken.role == Role.USER else None
     message.hidden = "context" if spoken.role == Role.SYSTEM else None
     if spoken.role == Role.ASSISTANT:
-        message.model = spoken.detail if spoken.detail and not message.created else model
+        message.model = named or model
     kind = Kind.TOOL_RESULT if spoken.role == Role.TOOL else Kind.TEXT
     message.blocks = [Block(kind, text)] if text else []
     message.extra = {"heading": f"{spoken.name} {spoken.detail}".strip()}
     return message
+
+
+def _read_detail(detail: str) -> tuple[str | None, str | None]:
+    """Return the time and the model that stand beside a name, in any order, such as `gpt-4 · 2026-03-01 10:00`."""
+    pieces = [detail, *re.split(r"\s*[·•|,]\s*", detail)]
+    times = [read_time(piece) for piece in pieces]
+    others = [piece for piece, time in zip(pieces[1:], times[1:], strict=True) if piece and not time]
+    return next(filter(None, times), None), None if times[0] else next(iter(others), None)
 
 
 def _find_id(facts: dict[str, Any]) -> str | None:
