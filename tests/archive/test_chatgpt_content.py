@@ -63,7 +63,7 @@ def test_code_for_a_tool_is_a_call_and_other_code_is_shown():
     assert (shown.kind, shown.text, shown.language) == (Kind.CODE, "print(1)", "json")
 
 
-@pytest.mark.parametrize("recipient", [None, "all"])
+@pytest.mark.parametrize("recipient", [None, "all", "", "user", "assistant", 5, ["python"]])
 def test_a_message_to_all_is_no_call(recipient):
     (block,) = read_blocks_of("assistant", '{"a": 1}', recipient=recipient)
 
@@ -314,6 +314,7 @@ def test_output_with_a_source_is_a_result_with_a_citation():
     )
 
     assert (result.text, link.text, link.extra["url"]) == ("rows", "Table", "https://example.org/t")
+    assert result.extra["metadata"]["display_title"] == "Table"
 
 
 @pytest.mark.parametrize("kind", ["tether_browsing_code", "app_pairing_content", "super_widget"])
@@ -330,6 +331,7 @@ def test_types_known_by_name_are_context_with_their_raw_value(kind):
         ({"content_type": "new_thing", "text": "a"}, Kind.TEXT, "a"),
         ({"content_type": "new_thing", "deep": {"a": 1}}, Kind.CONTEXT, None),
         ({"content_type": ["list"], "text": "a"}, Kind.TEXT, "a"),
+        ({"parts": ["a"], "odd": 1}, Kind.TEXT, "a"),
         (17, Kind.CONTEXT, None),
     ],
 )
@@ -412,6 +414,20 @@ def test_a_live_recording_has_its_sound_its_frames_and_its_film():
     assert [attachment.id for attachment in found] == ["file_a", "file_f1", "file_f2", "file_v"]
     assert (found[0].mime_type, found[0].size_bytes) == ("audio/wav", 3)
     assert found[0].extra["audio_start_timestamp"] == 1.25
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"content_type": "real_time_user_audio_video_asset_pointer", "audio_start_timestamp": 1.25},
+        {"content_type": "image_asset_pointer", "asset_pointer": None, "width": 4},
+        17,
+    ],
+)
+def test_a_part_that_points_at_nothing_is_kept_raw(part):
+    (block,) = read_blocks_of("user", {"content_type": "multimodal_text", "parts": [part]})
+
+    assert (block.raw, block.flags) == (part, ["unknown_type"])
 
 
 def test_a_transcription_without_words_still_names_its_sound():
