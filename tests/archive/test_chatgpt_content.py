@@ -176,14 +176,23 @@ def test_each_thought_is_a_block_and_its_chunks_are_not_said_twice():
         {"summary": "Looking", "content": "Blue cranes.", "chunks": ["Blue ", "cranes."], "finished": True},
         {"content": "", "chunks": ["Only ", "chunks"]},
         {"summary": "Only a summary"},
+        {"content": "Short", "chunks": ["something", " else"]},
         {},
+        "Plain",
+        "",
     ]
 
     blocks = read_blocks_of("assistant", {"content_type": "thoughts", "thoughts": thoughts})
 
-    assert [block.text for block in blocks] == ["Blue cranes.", "Only chunks", "Only a summary"]
+    assert [block.text for block in blocks] == ["Blue cranes.", "Only chunks", "Only a summary", "Short", "Plain"]
     assert {block.kind for block in blocks} == {Kind.THINKING}
-    assert blocks[0].extra == {"summary": "Looking", "finished": True}
+    assert [block.extra for block in blocks] == [
+        {"summary": "Looking", "finished": True},
+        {},
+        {},
+        {"chunks": ["something", " else"]},
+        {},
+    ]
 
 
 @pytest.mark.parametrize("kind", ["thoughts", "reasoning_recap"])
@@ -265,6 +274,24 @@ def test_browsing_gives_a_result_with_its_assets():
 
     assert [block.kind for block in blocks] == [Kind.TOOL_RESULT, Kind.ATTACHMENT]
     assert (blocks[0].text, blocks[0].extra) == ("Page text", {"tether_id": 7})
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "extra"),
+    [
+        ({"content_type": "tether_browsing_display", "summary": "S"}, "S", {}),
+        ({"content_type": "tether_browsing_display", "result": "R", "summary": "S"}, "R", {"summary": "S"}),
+        ({"content_type": "sonic_webpage", "snippet": "S", "title": "T"}, "S", {"title": "T"}),
+        ({"content_type": "sonic_webpage", "text": "X", "snippet": "S"}, "X", {"snippet": "S"}),
+        ({"content_type": "execution_output", "parts": ["X"]}, "X", {}),
+        ({"content_type": "citable_code_output", "parts": ["X"]}, "X", {}),
+        ({"content_type": "code", "parts": ["X"]}, "X", {}),
+    ],
+)
+def test_a_result_is_read_from_the_fields_that_it_has(content, text, extra):
+    (result,) = read_blocks_of("tool", content)
+
+    assert (result.kind, result.text, result.extra) == (Kind.TOOL_RESULT, text, extra)
 
 
 @pytest.mark.parametrize("kind", ["tether_quote", "sonic_webpage"])
