@@ -96,6 +96,23 @@ def test_a_call_takes_an_object_of_json_or_the_text_as_it_is(text, found):
     assert encode_conversation(conversation)
 
 
+def test_a_call_may_have_a_picture_and_a_language_of_its_own():
+    parts = ["look", {"content_type": "image_asset_pointer", "asset_pointer": "file-A"}]
+
+    call, picture = read_blocks_of("assistant", {"content_type": "multimodal_text", "parts": parts}, recipient="web")
+    (of_python,) = read_blocks_of("assistant", '{"code": 1}', recipient="python")
+    (of_other,) = read_blocks_of("assistant", {"content_type": "code", "language": "sql", "text": "x"}, recipient="db")
+
+    assert (call.kind, call.input, picture.kind) == (Kind.TOOL_USE, "look", Kind.ATTACHMENT)
+    assert [block.language for block in (call, of_python, of_other)] == [None, None, "sql"]
+
+
+def test_words_in_a_field_that_is_not_shown_are_kept():
+    (block,) = read_blocks_of("user", {"content_type": "text", "parts": ["one"], "text": "two"})
+
+    assert (block.text, block.extra) == ("one", {"text": "two"})
+
+
 def test_a_call_without_words_is_one_with_empty_input():
     (call,) = read_blocks_of("assistant", make_text(""), recipient="browser")
 
@@ -225,7 +242,7 @@ def test_custom_instructions_are_read_from_the_metadata():
 
 
 def test_instructions_that_are_no_text_stay_in_the_metadata():
-    data = {"about_user_message": "I sail.", "enabled": True}
+    data = {"about_user_message": "I sail.", "about_model_message": "None", "enabled": True}
 
     message = read_message("system", "", metadata={"user_context_message_data": data})
 
