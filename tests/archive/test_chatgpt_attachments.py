@@ -223,6 +223,21 @@ def test_bytes_are_found_under_each_kind_of_name(name):
     assert attachment.blake3 == make_member(name, PNG).blake3
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("file-A1-port view.png", "port view.png"),
+        ("file-A1.png", "file-A1.png"),
+        ("file-A1", "file-A1"),
+        ("file-A1.dat", None),
+    ],
+)
+def test_a_file_whose_name_nobody_states_has_the_rest_of_its_members_name(name, shown):
+    (attachment,) = import_with({name: PNG}, point_at("file-service://file-A1"))
+
+    assert attachment.name == shown
+
+
 def test_the_beginning_of_a_name_alone_is_not_enough():
     (attachment,) = import_with({"file-A12-other.png": b"other", "file-A1x": b"x"}, point_at("file-service://file-A1"))
 

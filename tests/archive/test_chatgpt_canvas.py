@@ -64,6 +64,14 @@ def test_each_call_makes_a_version():
     assert names == ["List.md", "Packing.md", "Packing.md"]
 
 
+def test_what_a_call_does_not_say_of_its_document_the_answer_may():
+    call = make_message("assistant", '{"name": "T", "content": "x = 1"}', recipient="canmore.create_textdoc")
+
+    bare, told = import_chat(make_chat(call)), import_chat(make_chat(call, answer(textdoc_type="code/python")))
+
+    assert [[name.rpartition(".")[2] for name in parsed.extras] for parsed in (bare, told)] == [["md"], ["py"]]
+
+
 def test_calls_without_answers_count_on_from_the_document_touched_last():
     parsed = import_chat(make_chat(create("a"), update(("a", "b")), update(("b", "c"))))
 
@@ -104,7 +112,10 @@ def test_an_update_without_an_answer_is_of_the_document_touched_last():
         update(("not there", "x")),
         update(("a|b", "x")),
         update(),
-        make_message("assistant", '{"updates": [{"pattern": 1}]}', recipient="canmore.update_textdoc"),
+        make_message(
+            "assistant", '{"updates": [{"pattern": 1, "replacement": "x"}]}', recipient="canmore.update_textdoc"
+        ),
+        make_message("assistant", '{"updates": [{"pattern": "a"}]}', recipient="canmore.update_textdoc"),
     ],
 )
 def test_an_update_that_cannot_be_applied_stays_a_call_and_is_reported(call):
@@ -137,6 +148,7 @@ def test_comments_are_calls_only():
         (r"## One[\s\S]*?## Two", "## One\ntext\n## Two\n", [(0, 18)]),
         ("x+", "a x+ b", [(2, 4)]),
         ("none", "text", []),
+        ("a", "banana", [(1, 2)]),
         ("", "text", []),
     ],
 )

@@ -25,6 +25,12 @@ def read_cited(text: str, **metadata: Any) -> tuple[str | None, list[Block]]:
         (f"Lisbon {MARK}. More", "Lisbon. More"),
         (f"Lisbon{MARK}", "Lisbon"),
         (f"One {MARK} two", "One two"),
+        (f"One {MARK}two", "One two"),
+        ("Cut \ue200url\ue201 and \ue200entity\ue201 marks", "Cut and marks"),
+        (
+            'Odd \ue200entity\ue202["a"]\ue201 and \ue200entity\ue202[1,2]\ue201 and \ue200entity\ue202no\ue201',
+            "Odd and and",
+        ),
         (f"One {MARK} {MARK}.", "One."),
         ("Cut short \ue200cite\ue202turn0sea", "Cut short"),
         ("See \ue200url\ue202the guide\ue202turn0search1\ue201 now", "See the guide now"),
@@ -80,6 +86,14 @@ def test_an_old_mark_is_joined_to_the_citation_at_its_place():
         ("Guide", "https://example.org"),
         ("Edited away", "https://example.org/2"),
     ]
+
+
+@pytest.mark.parametrize("place", [{}, {"start_ix": 0}, {"end_ix": 3}, {"start_ix": 5, "end_ix": 2}, {"start_ix": "0"}])
+def test_a_citation_without_a_place_is_cited_without_a_mark(place):
+    text, (citation,) = read_cited("Plain words", citations=[{**place, "metadata": {"url": "https://example.org"}}])
+
+    assert (text, citation.extra["url"]) == ("Plain words", "https://example.org")
+    assert "mark" not in citation.extra
 
 
 def test_sources_without_a_mark_are_cited_and_footnotes_that_repeat_them_are_not():

@@ -63,7 +63,7 @@ def test_code_for_a_tool_is_a_call_and_other_code_is_shown():
     assert (shown.kind, shown.text, shown.language) == (Kind.CODE, "print(1)", "json")
 
 
-@pytest.mark.parametrize("recipient", [None, "all"])
+@pytest.mark.parametrize("recipient", [None, "all", "", "user", "assistant", 5, ["python"]])
 def test_a_message_to_all_is_no_call(recipient):
     (block,) = read_blocks_of("assistant", '{"a": 1}', recipient=recipient)
 
@@ -94,6 +94,23 @@ def test_a_call_takes_an_object_of_json_or_the_text_as_it_is(text, found):
 
     assert (call.kind, call.tool_name, call.input) == (Kind.TOOL_USE, "web.run", found)
     assert encode_conversation(conversation)
+
+
+def test_a_call_may_have_a_picture_and_a_language_of_its_own():
+    parts = ["look", {"content_type": "image_asset_pointer", "asset_pointer": "file-A"}]
+
+    call, picture = read_blocks_of("assistant", {"content_type": "multimodal_text", "parts": parts}, recipient="web")
+    (of_python,) = read_blocks_of("assistant", '{"code": 1}', recipient="python")
+    (of_other,) = read_blocks_of("assistant", {"content_type": "code", "language": "sql", "text": "x"}, recipient="db")
+
+    assert (call.kind, call.input, picture.kind) == (Kind.TOOL_USE, "look", Kind.ATTACHMENT)
+    assert [block.language for block in (call, of_python, of_other)] == [None, None, "sql"]
+
+
+def test_words_in_a_field_that_is_not_shown_are_kept():
+    (block,) = read_blocks_of("user", {"content_type": "text", "parts": ["one"], "text": "two"})
+
+    assert (block.text, block.extra) == ("one", {"text": "two"})
 
 
 def test_a_call_without_words_is_one_with_empty_input():
@@ -176,14 +193,23 @@ def test_each_thought_is_a_block_and_its_chunks_are_not_said_twice():
         {"summary": "Looking", "content": "Blue cranes.", "chunks": ["Blue ", "cranes."], "finished": True},
         {"content": "", "chunks": ["Only ", "chunks"]},
         {"summary": "Only a summary"},
+        {"content": "Short", "chunks": ["something", " else"]},
         {},
+        "Plain",
+        "",
     ]
 
     blocks = read_blocks_of("assistant", {"content_type": "thoughts", "thoughts": thoughts})
 
-    assert [block.text for block in blocks] == ["Blue cranes.", "Only chunks", "Only a summary"]
+    assert [block.text for block in blocks] == ["Blue cranes.", "Only chunks", "Only a summary", "Short", "Plain"]
     assert {block.kind for block in blocks} == {Kind.THINKING}
-    assert blocks[0].extra == {"summary": "Looking", "finished": True}
+    assert [block.extra for block in blocks] == [
+        {"summary": "Looking", "finished": True},
+        {},
+        {},
+        {"chunks": ["something", " else"]},
+        {},
+    ]
 
 
 @pytest.mark.parametrize("kind", ["thoughts", "reasoning_recap"])
@@ -216,7 +242,7 @@ def test_custom_instructions_are_read_from_the_metadata():
 
 
 def test_instructions_that_are_no_text_stay_in_the_metadata():
-    data = {"about_user_message": "I sail.", "enabled": True}
+    data = {"about_user_message": "I sail.", "about_model_message": "None", "enabled": True}
 
     message = read_message("system", "", metadata={"user_context_message_data": data})
 
@@ -267,6 +293,24 @@ def test_browsing_gives_a_result_with_its_assets():
     assert (blocks[0].text, blocks[0].extra) == ("Page text", {"tether_id": 7})
 
 
+@pytest.mark.parametrize(
+    ("content", "text", "extra"),
+    [
+        ({"content_type": "tether_browsing_display", "summary": "S"}, "S", {}),
+        ({"content_type": "tether_browsing_display", "result": "R", "summary": "S"}, "R", {"summary": "S"}),
+        ({"content_type": "sonic_webpage", "snippet": "S", "title": "T"}, "S", {"title": "T"}),
+        ({"content_type": "sonic_webpage", "text": "X", "snippet": "S"}, "X", {"snippet": "S"}),
+        ({"content_type": "execution_output", "parts": ["X"]}, "X", {}),
+        ({"content_type": "citable_code_output", "parts": ["X"]}, "X", {}),
+        ({"content_type": "code", "parts": ["X"]}, "X", {}),
+    ],
+)
+def test_a_result_is_read_from_the_fields_that_it_has(content, text, extra):
+    (result,) = read_blocks_of("tool", content)
+
+    assert (result.kind, result.text, result.extra) == (Kind.TOOL_RESULT, text, extra)
+
+
 @pytest.mark.parametrize("kind", ["tether_quote", "sonic_webpage"])
 def test_a_quoted_page_is_a_result_and_its_link(kind):
     content = {"content_type": kind, "url": "https://example.org", "domain": "example.org", "title": "T", "text": "Q"}
@@ -314,6 +358,7 @@ def test_output_with_a_source_is_a_result_with_a_citation():
     )
 
     assert (result.text, link.text, link.extra["url"]) == ("rows", "Table", "https://example.org/t")
+    assert result.extra["metadata"]["display_title"] == "Table"
 
 
 @pytest.mark.parametrize("kind", ["tether_browsing_code", "app_pairing_content", "super_widget"])
@@ -330,6 +375,7 @@ def test_types_known_by_name_are_context_with_their_raw_value(kind):
         ({"content_type": "new_thing", "text": "a"}, Kind.TEXT, "a"),
         ({"content_type": "new_thing", "deep": {"a": 1}}, Kind.CONTEXT, None),
         ({"content_type": ["list"], "text": "a"}, Kind.TEXT, "a"),
+        ({"parts": ["a"], "odd": 1}, Kind.TEXT, "a"),
         (17, Kind.CONTEXT, None),
     ],
 )
@@ -412,6 +458,20 @@ def test_a_live_recording_has_its_sound_its_frames_and_its_film():
     assert [attachment.id for attachment in found] == ["file_a", "file_f1", "file_f2", "file_v"]
     assert (found[0].mime_type, found[0].size_bytes) == ("audio/wav", 3)
     assert found[0].extra["audio_start_timestamp"] == 1.25
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"content_type": "real_time_user_audio_video_asset_pointer", "audio_start_timestamp": 1.25},
+        {"content_type": "image_asset_pointer", "asset_pointer": None, "width": 4},
+        17,
+    ],
+)
+def test_a_part_that_points_at_nothing_is_kept_raw(part):
+    (block,) = read_blocks_of("user", {"content_type": "multimodal_text", "parts": [part]})
+
+    assert (block.raw, block.flags) == (part, ["unknown_type"])
 
 
 def test_a_transcription_without_words_still_names_its_sound():

@@ -155,7 +155,7 @@ def _end_text(blocks: list[Block], texts: list[str]) -> None:
 
 def _read_part(part: Any, attachments: Attachments) -> list[Block]:
     kind = part.get("content_type") if isinstance(part, dict) else None
-    if kind in ("image_asset_pointer", "audio_asset_pointer"):
+    if kind in ("image_asset_pointer", "audio_asset_pointer") and text_of(part.get("asset_pointer")):
         return collect_pointers(part, attachments)
     if kind == "audio_transcription":
         return _read_transcription(part, attachments)
@@ -176,6 +176,8 @@ def _read_transcription(part: dict[str, Any], attachments: Attachments) -> list[
 
 def _read_live_recording(part: dict[str, Any], attachments: Attachments) -> list[Block]:
     fields = ("audio_asset_pointer", "frames_asset_pointers", "video_container_asset_pointer")
+    if not any(part.get(field) for field in fields):
+        return [_keep_unknown(part, None)]
     blocks = [block for field in fields for block in collect_pointers(part.get(field), attachments)]
     rest = keep_rest(part, frozenset({"content_type", *fields}))
     if rest and blocks and blocks[0].attachment is not None:

@@ -182,7 +182,8 @@ def _describe_member(
 ) -> None:
     name = _last_part(member.name)
     if file_key and name.startswith(file_key) and name != f"{file_key}.dat":
-        found["member_name"] = name[len(file_key) :].lstrip(AFTER_AN_ID) or name
+        rest = name[len(file_key) :].lstrip("-_")
+        found["member_name"] = name if rest.startswith(".") or not rest else rest
     named = found.get("name") or attachment.name or found.get("member_name")
     if not (found.get("mime_type") or attachment.mime_type or type_of_name(named)) and (kind := _sniff(member)):
         found["mime_type"] = kind
