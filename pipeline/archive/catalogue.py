@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
-from pipeline.archive.conversation_documents import Facts, read_facts
+from pipeline.archive.conversation_documents import Facts, identify_conversation, read_facts
 from pipeline.archive.record_tables import list_tables, read_table
 from pipeline.stages import ArchiveStage
 from store.data_root import DataRoot
-from store.identity import id_of
 
 Account = tuple[str, str]  # provider and account
+NOTHING: frozenset[str] = frozenset()
 
 
 class Group(NamedTuple):
@@ -45,7 +46,7 @@ class Catalogue:
     """All conversations of a store by their conversation_id, sorted."""
 
     def __init__(self, groups: Iterable[Group]) -> None:
-        self.groups = {group.conversation_id: group for group in sorted(groups)}
+        self.groups = {group.conversation_id: group for group in sorted(groups, key=attrgetter("conversation_id"))}
         self._by_prompt: dict[tuple[str, str], list[Group]] = defaultdict(list)
         self._by_native_id: dict[tuple[str, str], list[Group]] = defaultdict(list)
         for group in self.groups.values():
@@ -55,6 +56,8 @@ class Catalogue:
 
     def list_origins(self, group: Group) -> list[Group]:
         """Return the older conversations from which one may have copied messages, the oldest first."""
+        if not group.links and all(len(self._by_prompt[group.provider, each]) == 1 for each in group.first_prompts):
+            return []
         linked = [each for native_id in group.links for each in self._by_native_id.get((group.provider, native_id), [])]
         alike = [each for prompt in group.first_prompts for each in self._by_prompt[group.provider, prompt]]
         origins = {each.conversation_id: each for each in alike if _is_older(each, group)}
@@ -98,28 +101,37 @@ def _group_by_account(rows: Iterable[Facts]) -> dict[Account, list[Facts]]:
 
 
 def _group(facts_by_id: Mapping[str, Facts]) -> Iterator[Group]:
-    by_native_id: dict[tuple[str, str], dict[str, Facts]] = defaultdict(dict)
+    by_conversation: dict[str, dict[str, Facts]] = defaultdict(dict)
     for doc_id, facts in facts_by_id.items():
-        by_native_id[facts.provider, facts.native_id][doc_id] = facts
-    for (provider, native_id), observations in by_native_id.items():
+        by_conversation[facts.conversation_id][doc_id] = facts
+    for conversation_id, observations in by_conversation.items():
+        accounts = {facts.account for facts in observations.values()} - {""}
+        if len(accounts) < 2:
+            yield _make_group(conversation_id, next(iter(accounts), ""), observations)
+            continue
         for number, (account, members) in enumerate(_split_accounts(observations)):
-            own = {"provider": provider, "native_id": native_id}
-            name = own if number == 0 else {**own, "account": account}
-            yield _make_group(id_of("archived_conversation", name), account, members)
+            first = next(iter(members.values()))
+            own = identify_conversation(first.provider, first.native_id, account=account)
+            yield _make_group(own if number else conversation_id, account, members)
 
 
 def _split_accounts(observations: Mapping[str, Facts]) -> list[tuple[str, dict[str, Facts]]]:
     """Return observations by their account, the oldest account first; it also has those whose account is unknown."""
     accounts = sorted({(facts.created, facts.account) for facts in observations.values() if facts.account})
-    names = list(dict.fromkeys(account for _, account in accounts)) or [""]
-    split: dict[str, dict[str, Facts]] = {name: {} for name in names}
+    split: dict[str, dict[str, Facts]] = {account: {} for _, account in accounts}
+    oldest = accounts[0][1]
     for doc_id, facts in observations.items():
-        split[facts.account or names[0]][doc_id] = facts
+        split[facts.account or oldest][doc_id] = facts
     return list(split.items())
 
 
 def _make_group(conversation_id: str, account: str, observations: Mapping[str, Facts]) -> Group:
     """Return a group. Of each importer only the observations of its highest version count: it read the same bytes."""
+    if len(observations) == 1:
+        ((doc_id, facts),) = observations.items()
+        prompts = frozenset((facts.first_prompt,)) if facts.first_prompt else NOTHING
+        times, links = (facts.created, facts.updated), frozenset(facts.relatives)
+        return Group(conversation_id, facts.provider, account, facts.native_id, *times, (doc_id,), (), prompts, links)
     highest: dict[str, int] = {}
     for facts in observations.values():
         highest[facts.importer] = max(facts.version, highest.get(facts.importer, 0))
@@ -150,4 +162,5 @@ def _mark_gone(groups: Iterable[Group], whole_exports: Sequence[Mapping[Account,
                 newest[account] = time, native_ids | (newest[account][1] if is_equal else set())
     for group in groups:
         time, native_ids = newest.get((group.provider, group.account), ("", {group.native_id}))
-        yield group._replace(is_gone=group.native_id not in native_ids and group.updated <= time)
+        is_gone = group.native_id not in native_ids and group.updated <= time
+        yield group._replace(is_gone=True) if is_gone else group

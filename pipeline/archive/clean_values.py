@@ -29,10 +29,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Broken(Exception):
-    """A value cannot be read; what follows it can. `reason` is a word of the coverage report."""
+    """A value cannot be read. `reason` is a word of the coverage report; `place`: in the value, if it is known."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        self.reason, self.detail = reason, detail
+    def __init__(self, reason: str, detail: str, place: int | None = None) -> None:
+        self.reason, self.detail, self.place = reason, detail, place
         super().__init__(f"{reason}: {detail}")
 
 

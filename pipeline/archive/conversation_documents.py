@@ -18,7 +18,7 @@ from pipeline.archive.importers.interface import Importer, Member, Parsed, Recor
 from pipeline.archive.reading import hash_record
 from pipeline.stages import ArchiveStage, Status
 from store.documents import DocumentStore
-from store.identity import check_file_name, digest_of, id_from_digest
+from store.identity import check_file_name, digest_of, id_from_digest, id_of
 
 CONVERSATION_FILE = "conversation.json"
 EXTRAS_FOLDER = "extras/"
@@ -39,6 +39,7 @@ class RecordIdentity(NamedTuple):
 class Facts(NamedTuple):
     """What views are grouped by, told without reading the conversation."""
 
+    conversation_id: str  # made from provider and native id, whichever account it is of
     provider: str
     account: str  # "" if it is not known
     native_id: str
@@ -63,9 +64,16 @@ def identify_record(importer: Importer, record: Record) -> RecordIdentity:
     return RecordIdentity(inputs, digest, id_from_digest(digest))
 
 
+def identify_conversation(provider: str, native_id: str, *, account: str | None = None) -> str:
+    """Return the conversation_id of a conversation; `account`: of one whose id an older one of another account has."""
+    name = {"provider": str(provider), "native_id": native_id}
+    return id_of("archived_conversation", name if account is None else {**name, "account": account})
+
+
 def tell_facts(conversation: Conversation, importer: Importer) -> Facts:
     times = [time for message in conversation.messages for time in (message.created, message.updated) if time]
     return Facts(
+        identify_conversation(conversation.provider, conversation.native_id),
         str(conversation.provider),
         conversation.account or "",
         conversation.native_id,

@@ -109,7 +109,6 @@ class SetCoverage:
     is_new: bool  # its bytes were not in the store
     refused: list[Skip]  # files that could not be taken in at all, and what was passed over
     files: list[FileCoverage]
-    was_made: bool = False  # its files were looked into
 
     @property
     def has_recognised(self) -> bool:

@@ -4,7 +4,8 @@
     docs/export/<doc_id>/   members.json    a set: the files of one import by name, in order, each with its document
 
 Everything else in the archive follows from these. Nothing is ever written under the name that a file has: names
-are data. The time of a set is later than that of every set before it, so that their order can be told for good.
+are data. The time of a set is later than that of every set before it, so that their order can be told for good. Its
+metadata names no parents: members.json does, and a folder that is imported every day has thousands of files.
 """
 
 from __future__ import annotations
@@ -221,7 +222,7 @@ def keep_set(
             "digest": identity.digest,
             "inputs": identity.inputs,
             "kind": SET_KIND,
-            "parents": _list_parents(members),
+            "parents": [],
             "status": str(Status.OK),
         }
         files = {MEMBERS_FILE: _encode({"container": container, **listed})}
@@ -241,11 +242,6 @@ def _identify_set(listed: Json) -> ExportIdentity:
 def _describe_set(members: Sequence[SetMember], skips: Sequence[Skip]) -> Json:
     described = [{name: value for name, value in member._asdict().items() if value is not None} for member in members]
     return {"members": described, "skips": [skip._asdict() for skip in skips]}
-
-
-def _list_parents(members: Sequence[SetMember]) -> list[Json]:
-    hashes = {member.export: member.blake3 for member in members}
-    return [describe_parent(export, blake3) for export, blake3 in hashes.items()]
 
 
 def describe_parent(export: str, blake3: str) -> Json:
@@ -277,13 +273,18 @@ def read_set(documents: DocumentStore, doc_id: str) -> ExportSet:
     return ExportSet(doc_id, str(document.metadata["created_at"]), str(record["container"]), members, skips)
 
 
-def list_sets(documents: DocumentStore) -> list[ExportSet]:
-    """Return all sets in the order of their times. Raises StoreError for one that is damaged."""
-    ids = documents.list_ids(ArchiveStage.EXPORT)
-    found = [read_set(documents, doc_id) for doc_id in ids if _is_set(documents, doc_id)]
-    return sorted(found, key=lambda each: (each.created_at, each.doc_id))
+class ListedSet(NamedTuple):
+    """A set, with its order among the others."""
+
+    created_at: str
+    doc_id: str
 
 
-def _is_set(documents: DocumentStore, doc_id: str) -> bool:
-    """Whether a document is a set, by a look at the names in it: most are files, and there may be very many."""
-    return (documents.folder_of(ArchiveStage.EXPORT, doc_id) / MEMBERS_FILE).exists()
+def list_sets(documents: DocumentStore) -> list[ListedSet]:
+    """Return all sets in the order of their times. Raises DocumentInvalid for one that is damaged."""
+    found = []
+    for doc_id in documents.list_ids(ArchiveStage.EXPORT):
+        if (documents.folder_of(ArchiveStage.EXPORT, doc_id) / MEMBERS_FILE).exists():  # most exports are files
+            created_at = documents.read_metadata(ArchiveStage.EXPORT, doc_id)["created_at"]
+            found.append(ListedSet(str(created_at), doc_id))
+    return sorted(found)

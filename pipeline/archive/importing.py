@@ -38,11 +38,20 @@ from pipeline.archive.exports import (
     keep_set,
     list_sets,
     measure_file,
+    read_set,
 )
 from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Peek, Recognition, Record, Skip
 from pipeline.archive.reading import peek
-from pipeline.archive.record_tables import RecordRow, RecordTable, read_table, write_table
+from pipeline.archive.record_tables import (
+    Completed,
+    RecordRow,
+    RecordTable,
+    read_completed,
+    read_table,
+    write_completed,
+    write_table,
+)
 from pipeline.archive.sources import Source, open_source
 from pipeline.errors import PipelineError
 from pipeline.stages import ArchiveStage
@@ -195,16 +204,47 @@ def make_conversations(
     asked_by_id = {each.export_set.doc_id: each for each in asked}
     found: dict[str, SetCoverage] = {}
     with hold_machine_lock(data.temporary_folder / LOCK_FILE):
+        known = _read_completed(data, importers)
         present = set(data.documents.list_ids(ArchiveStage.CONVERSATION))
-        for export_set in list_sets(data.documents):
+        completed = []
+        for listed in list_sets(data.documents):
+            kept = asked_by_id.get(listed.doc_id)
+            if listed.doc_id in known and kept is None:
+                completed.append(listed.doc_id)
+                continue
+            export_set = kept.export_set if kept else read_set(data.documents, listed.doc_id)
             making = SetMaking(data, export_set, present, reader=reader, watcher=watcher, importers=importers)
             files = making.make()
-            kept = asked_by_id.get(export_set.doc_id, KeptSet(export_set, "", is_new=False))
-            found[export_set.doc_id] = SetCoverage(
-                export_set.doc_id, kept.source, kept.is_new, list(export_set.skips), files, was_made=making.was_made
-            )
-    earlier = [each for set_id, each in found.items() if set_id not in asked_by_id and each.was_made]
+            if making.is_final:
+                completed.append(listed.doc_id)
+            if kept or making.was_made:
+                source, is_new = (kept.source, kept.is_new) if kept else ("", False)
+                found[listed.doc_id] = SetCoverage(listed.doc_id, source, is_new, list(export_set.skips), files)
+        _write_completed(data, importers, completed)
+    earlier = [each for set_id, each in found.items() if set_id not in asked_by_id]
     return Coverage([found[set_id] for set_id in asked_by_id], earlier)
+
+
+def _read_completed(data: DataRoot, importers: Sequence[Importer]) -> frozenset[str]:
+    """Return the sets of which nothing was missing when they were last looked at, and nothing has changed since."""
+    completed = read_completed(data.tasks_folder)
+    if completed and completed.importers == list_versions(importers) and completed.changed_ns == _changed_ns(data):
+        return frozenset(completed.set_ids)
+    return frozenset()
+
+
+def _write_completed(data: DataRoot, importers: Sequence[Importer], set_ids: Sequence[str]) -> None:
+    completed = Completed(list_versions(importers), _changed_ns(data), set_ids)
+    if completed != read_completed(data.tasks_folder):
+        write_completed(data.tasks_folder, completed, temporary_folder=data.temporary_folder)
+
+
+def _changed_ns(data: DataRoot) -> int:
+    """Return when a conversation document last came or went."""
+    try:
+        return (data.documents.root / ArchiveStage.CONVERSATION).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def is_made(data: DataRoot, set_id: str | None, importers: Sequence[Importer] = IMPORTERS) -> bool:
@@ -245,7 +285,7 @@ class SetMaking:
         self._importers = importers
         self._blake3s = {member.export: member.blake3 for member in export_set.members}
         self._rows: list[RecordRow] = []
-        self._is_final = True  # False: an export could not be read, so it is tried again next time
+        self.is_final = True  # False: an export could not be read, so it is tried again next time
         self.was_made = False
 
     def make(self) -> list[FileCoverage]:
@@ -257,7 +297,7 @@ class SetMaking:
         members = self._reader.list_members(self._set)
         self._watcher.begin("reading", sum(member.size_bytes for member in members))
         files = self._make_files(members, table)
-        if self._is_final:
+        if self.is_final:
             made = RecordTable(self._versions, files, self._rows, self._is_whole(files))
             write_table(self._data.tasks_folder, self._set.doc_id, made, temporary_folder=self._data.temporary_folder)
         return files
@@ -323,7 +363,7 @@ class SetMaking:
     def _note_failure(self, file: FileCoverage, error: Exception, reason: str, place: str) -> None:
         file.add_skip(describe_failure(error, reason, place))
         if isinstance(error, StoreError):
-            self._is_final = False  # an export or a conversation document is damaged or gone: it may come back
+            self.is_final = False  # an export or a conversation document is damaged or gone: it may come back
 
     def _make_record(self, importer: Importer, file: FileCoverage, number: int, member: Member, record: Record) -> None:
         try:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from json import JSONDecodeError
 from typing import Any, BinaryIO
 
 from pipeline.archive.clean_values import Broken, decode_value, explain_error
 from pipeline.archive.decoding import PIECE_BYTES, decode_pieces
 
 LARGEST = 256 * 1024 * 1024  # characters of one value; in memory it is several times as many bytes
+LONGEST_WORD = 16  # of what an error may be about that begins before the window's end: -Infinity, \\ud83d
 
 _SPACE = re.compile(r"[ \t\r\n]*+")
 _BETWEEN_BRACKETS = re.compile(r'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+', re.DOTALL)
@@ -35,6 +37,7 @@ class JsonText:
 
     def __init__(self, stream: BinaryIO, notes: Counter[str]) -> None:
         self.window, self.at = "", 0
+        self.forgotten = 0  # characters before the window
         self._stream, self._notes = stream, notes
         self._pieces = decode_pieces(stream, notes)
 
@@ -46,6 +49,7 @@ class JsonText:
             pieces.append(piece)
             found += len(piece)
         if found:
+            self.forgotten += self.at
             self.window, self.at = "".join(pieces), 0
         return bool(found)
 
@@ -59,18 +63,26 @@ class JsonText:
                 return ""
 
     def take_value(self) -> Any:
-        """Return the value that begins here, clean, and go behind it. Raises Broken, behind it then too; or Cut."""
+        """Return the value that begins here, clean, and go behind it. Raises Broken or Cut, and stays here then."""
         if not self.next_character():
             raise Cut(self.offset())
         if len(self.window) - self.at < PIECE_BYTES // 4:
             self.read_on()  # as most values are shorter, few are cut by the window
         if self.window[self.at] not in '"[{':
-            self._find_end()  # 12 is no error, but may be the beginning of 123
-        try:
-            value, self.at = decode_value(self.window, self.at, self._notes)
-        except (Broken, ValueError):
-            value = self._take_whole_value()
-        return value
+            self._hold_word()
+        while True:
+            try:
+                value, self.at = decode_value(self.window, self.at, self._notes)
+                return value
+            except JSONDecodeError as error:
+                if not self.may_be_cut(error):
+                    raise Broken("malformed_item", explain_error(error, self.at), error.pos - self.at) from None
+                if len(self.window) - self.at > LARGEST:
+                    raise Broken("too_large", f"it has over {LARGEST} characters") from None
+                if not self.read_on():
+                    if is_cut(self.window, self.at):
+                        raise Cut(self.offset()) from None
+                    raise Broken("malformed_item", explain_error(error, self.at)) from None
 
     def take_key(self) -> str:
         """Return the key that begins here, and go behind its colon."""
@@ -80,7 +92,7 @@ class JsonText:
         return str(key)
 
     def pass_value(self) -> None:
-        """Go behind the value that begins here. Raises Cut."""
+        """Go behind the value that begins here, by its brackets. Raises Cut."""
         self._follow(Brackets())
 
     def pass_rest(self, open_objects: int) -> None:
@@ -102,34 +114,14 @@ class JsonText:
                     return
                 raise Cut(self.offset())
 
-    def _take_whole_value(self) -> Any:
-        """Try again with all of the value in the window: now it is broken, if it is."""
-        end = self._find_end()
-        try:
-            value, _ = decode_value(self.window, self.at, self._notes)
-        except ValueError as error:
-            raise Broken("malformed_item", explain_error(error, self.at)) from None
-        finally:
-            self.at = end
-        return value
+    def _hold_word(self) -> None:
+        """See that all of the word here is in the window: 12 is no error, but may be the beginning of 123."""
+        while _end_of(_REST_OF_WORD, self.window, self.at) == len(self.window) and self.read_on():
+            pass
 
-    def _find_end(self) -> int:
-        """Return where the value that begins here ends, having read as much as it takes."""
-        brackets, reached = Brackets(), self.at
-        while True:
-            reached = brackets.follow(self.window, reached)
-            if brackets.is_closed:
-                return reached
-            if reached - self.at > LARGEST:
-                self.at = reached
-                self._follow(brackets)
-                raise Broken("too_large", f"it has over {LARGEST} characters")
-            start = self.at
-            if not self.read_on():
-                if brackets.is_word:
-                    return reached
-                raise Cut(self.offset())
-            reached -= start
+    def may_be_cut(self, error: JSONDecodeError) -> bool:
+        """Whether an error may come from the window's end: a text without its end, or half a word or escape there."""
+        return error.pos > len(self.window) - LONGEST_WORD or error.msg.startswith("Unterminated")
 
 
 class Brackets:
@@ -177,6 +169,13 @@ class Brackets:
         self._depth -= closed
         self.is_closed = self._depth == 0
         return at + closed
+
+
+def is_cut(window: str, at: int) -> bool:
+    """Whether a window ends within the value that begins here."""
+    brackets = Brackets()
+    brackets.follow(window, at)
+    return not (brackets.is_closed or brackets.is_word)
 
 
 def find_end_of_space(text: str, at: int) -> int:

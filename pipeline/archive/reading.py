@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 from pipeline.archive.clean_values import Broken, decode_value, explain_error, hash_record
 from pipeline.archive.decoding import decode_pieces
-from pipeline.archive.json_text import LARGEST, Brackets, Cut, JsonText, find_end_of_space
+from pipeline.archive.json_text import LARGEST, Cut, JsonText, find_end_of_space, is_cut
 from pipeline.archive.members import Member, Skip
+from pipeline.archive.neighbours import Neighbours
 from pipeline.archive.peeking import looks_like_lines, peek
 from pipeline.errors import PipelineError
 
@@ -31,6 +32,8 @@ __all__ = [
     "read_text",
     "read_value",
 ]
+
+MOST_BROKEN = 1000  # elements of an array, behind which the rest of it is not looked at
 
 
 class Item(NamedTuple):
@@ -137,25 +140,38 @@ def _read_array(text: JsonText, name: str, open_objects: int = 0) -> Iterator[It
     """Yield the elements of the array that begins here, and see that it and the objects around it end."""
     text.at += 1
     index = complete = 0
+    neighbours = Neighbours()
     while (character := text.next_character()) != "]":
         if character == ",":
             text.at += 1
             continue
-        place, found = f"{name}[{index}]", None
+        place = f"{name}[{index}]"
         try:
-            found = Item(index, text.take_value())
-        except Broken as broken:
-            yield Skip(broken.reason, place, broken.detail)
+            found = _take_element(text, index, place, neighbours)
         except Cut as cut:
             yield Skip("truncated", place, f"the file ends within it, after {complete} items and {cut.offset} bytes")
             return
-        if found:
-            yield found
-            complete += 1
+        yield found
+        if index - complete > MOST_BROKEN:
+            yield Skip(
+                "too_many_broken", f"{name}[{index + 1}]", f"{MOST_BROKEN} items before it are broken; not read on"
+            )
+            return
         index += 1
+        complete += isinstance(found, Item)
     text.at += 1
     text.pass_rest(open_objects)
     yield from _check_end(text, name)
+
+
+def _take_element(text: JsonText, index: int, place: str, neighbours: Neighbours) -> Item | Skip:
+    try:
+        item = Item(index, text.take_value())
+    except Broken as broken:
+        neighbours.leave(text, broken)
+        return Skip(broken.reason, place, broken.detail)
+    neighbours.learn(item.value)
+    return item
 
 
 def _enter_array(text: JsonText, prefixes: Sequence[str]) -> int:
@@ -243,7 +259,7 @@ def _read_line(line: str, number: int, notes: Counter[str], *, place: str, is_en
     except Broken as broken:
         return Skip(broken.reason, place, broken.detail)
     except ValueError as error:
-        if not is_ended and _is_cut(line, start):
+        if not is_ended and is_cut(line, start):
             return Skip(
                 "truncated_tail", place, "the last line is cut, as in a file that is being written", is_info=True
             )
@@ -251,12 +267,6 @@ def _read_line(line: str, number: int, notes: Counter[str], *, place: str, is_en
     if find_end_of_space(line, end) != len(line):
         return Skip("malformed_line", place, f"there is more behind the value, from character {end + 1} on")
     return Line(number, value)
-
-
-def _is_cut(line: str, start: int) -> bool:
-    brackets = Brackets()
-    brackets.follow(line, start)
-    return not (brackets.is_closed or brackets.is_word)
 
 
 def _tell(notes: Counter[str], name: str) -> Iterator[Skip]:

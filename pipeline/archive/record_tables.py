@@ -2,6 +2,7 @@
 
     data/tasks/archive/<set_id>/records.csv      a row a record that has a conversation
     data/tasks/archive/<set_id>/coverage.json    what became of each file, the importers' versions
+    data/tasks/archive/completed.json            the sets of which nothing was missing, and when that was seen
 
 With them a second import of the same bytes needs no look into them, and views are grouped without reading a
 conversation. A table that cannot be read, or whose hash does not match, counts as not there, and is made again.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from store.identity import hash_bytes
 FOLDER = "archive"
 RECORDS_FILE = "records.csv"
 COVERAGE_FILE = "coverage.json"
+COMPLETED_FILE = "completed.json"
 SCHEMA = 1
 COLUMNS = ("doc_id", "file", "place", *Facts._fields)
 
@@ -51,6 +53,29 @@ class RecordTable(NamedTuple):
 
 def folder_of(tasks_folder: Path, set_id: str) -> Path:
     return tasks_folder / FOLDER / set_id
+
+
+class Completed(NamedTuple):
+    """Sets of which nothing was missing, as long as importers and folder are as they were.
+
+    `changed_ns`: when a name last came into the folder of all conversations, or went.
+    """
+
+    importers: Mapping[str, int]
+    changed_ns: int
+    set_ids: Sequence[str]
+
+
+def read_completed(tasks_folder: Path) -> Completed | None:
+    try:
+        return Completed(**json.loads(read_file(tasks_folder / FOLDER / COMPLETED_FILE)))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_completed(tasks_folder: Path, completed: Completed, *, temporary_folder: Path) -> None:
+    content = json.dumps(completed._asdict(), sort_keys=True).encode() + b"\n"
+    place_derived_file(tasks_folder / FOLDER / COMPLETED_FILE, content, temporary_folder=temporary_folder)
 
 
 def list_tables(tasks_folder: Path) -> list[str]:
@@ -107,7 +132,10 @@ def _decode_rows(content: bytes) -> list[RecordRow]:
 
 
 def _decode_row(doc_id: str, file: str, place: str, *facts: str) -> RecordRow:
-    provider, account, native_id, importer, version, created, updated, first_prompt, links = facts
+    conversation_id, provider, account, native_id, importer, version, *times, first_prompt, links = facts
+    created, updated = times
     relatives = tuple(json.loads(links)) if links else ()
-    found = Facts(provider, account, native_id, importer, int(version), created, updated, first_prompt, relatives)
-    return RecordRow(doc_id, int(file), place, found)
+    known = Facts(
+        conversation_id, provider, account, native_id, importer, int(version), created, updated, first_prompt, relatives
+    )
+    return RecordRow(doc_id, int(file), place, known)

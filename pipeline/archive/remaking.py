@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pipeline.archive.conversation_documents import Composed, compose, identify_record, read_facts
-from pipeline.archive.exports import ExportReader, ExportSet, list_sets
+from pipeline.archive.exports import ExportReader, ExportSet, list_sets, read_set
 from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Record
 from pipeline.archive.importing import ask_importers
@@ -37,7 +37,11 @@ def rebuild_archive(data: DataRoot, importers: Sequence[Importer] = IMPORTERS) -
     """Yield what a rebuild of each export and each conversation finds. Writes nothing."""
     yield from _check_exports(data)
     rebuilt: set[str] = set()
-    for export_set in list_sets(data.documents):
+    for listed in list_sets(data.documents):
+        try:
+            export_set = read_set(data.documents, listed.doc_id)
+        except StoreError:  # told by _check_exports
+            continue
         for sourced in list_records(ExportReader(data.documents), export_set, importers):
             identity = identify_record(sourced.importer, sourced.record)
             if identity.doc_id not in rebuilt:

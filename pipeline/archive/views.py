@@ -123,7 +123,9 @@ def _id_of(message: Message) -> str:
 
 
 def _says_the_same(message: Message, original: Message) -> bool:
-    return hash_message(replace(message, parent=None)) == hash_message(replace(original, parent=None))
+    """Whether two messages have the same content. Times do not count: some forks give copies their own."""
+    alone, original_alone = (replace(each, parent=None, created=None) for each in (message, original))
+    return hash_message(alone) == hash_message(original_alone)
 
 
 # Usage

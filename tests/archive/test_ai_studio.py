@@ -126,8 +126,9 @@ def test_chunks_without_a_role_and_content_are_nobodys(value):
     assert IMPORTER.recognise(peek(make_member("f", value))) is None
 
 
-def test_a_prompt_of_another_kind_is_an_artifact():
-    value = {"runSettings": {"model": "models/x"}, "testExamples": []}
+@pytest.mark.parametrize("other", [{"testExamples": []}, {"inputBindings": {}}])
+def test_a_prompt_of_another_kind_is_an_artifact(other):
+    value = {"runSettings": {"model": "models/x"}, **other}
 
     assert IMPORTER.recognise(peek(make_member("f", value))).is_artifact
 
@@ -207,6 +208,7 @@ def test_prompts_that_were_branched_are_linked():
     first, second = conversation.messages
     links = [(link.kind, link.native_id, link.message) for link in conversation.lineage]
     assert links == [("branch", "1Ab", first.key), ("branch_child", "9Zz", second.key)]
+    assert second.extra["branchChildren"] == children
 
 
 def test_top_level_fields_that_are_not_read_are_kept():
@@ -310,6 +312,20 @@ def test_a_file_on_drive_is_missing_until_it_lies_beside_the_prompt(name):
     assert (attachments[1].export, attachments[1].blake3) == (fetched.export, fetched.blake3)
     assert attachments[1].name == "boat.png"
     assert record.sources == [fetched.export]
+
+
+def test_a_file_on_drive_is_found_by_the_name_that_a_capture_tells():
+    chat = make_member("chat", prompt_of({"role": "user", "driveImage": {"id": "1xYz", "name": "boat.png"}}))
+
+    (parsed,) = parse_all(IMPORTER, chat, [chat, make_member("boat.png", PNG_BYTES)])
+
+    assert parsed.conversation.messages[0].blocks[0].attachment.status == AttachmentStatus.PRESENT
+
+
+def test_the_chunks_of_one_answer_are_one_group():
+    conversation = import_chunks(user("a"), model("b", isThought=True), model("c"), user("d"), model("e"))
+
+    assert [message.group for message in conversation.messages] == [None, "turn 1", "turn 1", None, "turn 2"]
 
 
 def test_a_video_and_a_linked_file_are_addresses_only():

@@ -66,6 +66,49 @@ def test_an_upload_that_two_places_name_is_one_attachment():
     assert attachment.extra == {"fileTokenSize": 3}
 
 
+FULL = {"asset_pointer": "file-A", "size_bytes": 5, "width": 4, "height": 3, "format": "wav"}
+
+
+@pytest.mark.parametrize("name_field", ["file_name", "name"])
+@pytest.mark.parametrize("is_full_first", [True, False])
+def test_a_file_that_is_pointed_at_twice_has_what_either_says(name_field, is_full_first):
+    full, bare = {**FULL, "metadata": {name_field: "a.wav"}}, {"asset_pointer": "file-A"}
+    parts = [{"content_type": "audio_asset_pointer", **part} for part in (full, bare)]
+
+    blocks = read_blocks_of(
+        "user", {"content_type": "multimodal_text", "parts": parts if is_full_first else parts[::-1]}
+    )
+
+    (attachment,) = attachments_of(blocks)
+    assert (attachment.size_bytes, attachment.width, attachment.height) == (5, 4, 3)
+    assert (attachment.name, attachment.mime_type) == ("a.wav", "audio/wav")
+
+
+def test_an_entry_that_says_less_than_a_pointer_takes_nothing_away_and_one_that_says_more_wins():
+    part = {"content_type": "audio_asset_pointer", **FULL, "metadata": {"name": "a.wav"}}
+    entries = [{"id": "file-A"}], [{"id": "file-A", "name": "real.bin", "mime_type": "x/y", "width": 9, "height": 9}]
+
+    less, more = (
+        attachments_of(
+            read_blocks_of(
+                "user", {"content_type": "multimodal_text", "parts": [part]}, metadata={"attachments": entry}
+            )
+        )[0]
+        for entry in entries
+    )
+
+    assert (less.name, less.mime_type, less.width, less.height) == ("a.wav", "audio/wav", 4, 3)
+    assert (more.name, more.mime_type, more.width, more.height) == ("real.bin", "x/y", 4, 3)
+
+
+def test_an_entry_alone_has_a_size_in_pixels_too():
+    entry = {"id": "file-A", "width": 9, "height": 8}
+
+    (attachment,) = attachments_of(read_blocks_of("user", "see", metadata={"attachments": [entry]}))
+
+    assert (attachment.width, attachment.height) == (9, 8)
+
+
 @pytest.mark.parametrize(
     ("entry", "found"),
     [
@@ -175,7 +218,7 @@ def test_a_file_in_the_sandbox_that_is_not_in_the_export_is_missing():
 def test_bytes_are_found_under_each_kind_of_name(name):
     (attachment,) = import_with({name: PNG, "file-A12-other.png": b"other"}, point_at("file-service://file-A1"))
 
-    assert (attachment.status, attachment.size_bytes, attachment.extra["member"]) == ("present", len(PNG), name)
+    assert (attachment.status, attachment.size_bytes, attachment.extra) == ("present", len(PNG), {"member": name})
     assert attachment.export == make_member(name, PNG).export
     assert attachment.blake3 == make_member(name, PNG).blake3
 
@@ -315,6 +358,18 @@ def test_a_file_that_is_joined_by_its_name_is_no_other_link_of_the_message():
     assert (feet.status, inches.status) == ("present", "missing")
 
 
+def test_a_file_in_the_sandbox_is_that_of_its_message():
+    library = [
+        list_file(f"of m{number}".encode(), file_id=f"file-{number}", origination_message_id=f"m{number}")
+        for number in (1, 2)
+    ]
+    files = {"file-1.dat": b"of m1", "file-2.dat": b"of m2", "library_files.json": library}
+
+    first, second = import_with(files, LINK, LINK)
+
+    assert [first.extra["member"], second.extra["member"]] == ["file-1.dat", "file-2.dat"]
+
+
 def test_what_the_library_knows_of_a_file_without_bytes_is_kept():
     message = make_message("user", "see", metadata={"attachments": [{"id": "file-L"}]})
 
@@ -371,3 +426,4 @@ def test_one_file_with_two_stated_sizes_is_in_conflict_only_where_the_size_diffe
     )
 
     assert [attachment.status for attachment in (right, wrong, silent)] == ["present", "conflict", "present"]
+    assert ["stated_size_bytes" in attachment.extra for attachment in (right, wrong, silent)] == [False, True, False]

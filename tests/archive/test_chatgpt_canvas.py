@@ -88,6 +88,16 @@ def test_two_documents_are_told_apart_by_what_the_answers_say():
     assert [name.rpartition(".")[2] for name in parsed.extras] == ["md", "py", "md"]
 
 
+def test_an_update_without_an_answer_is_of_the_document_touched_last():
+    parsed = import_chat(
+        make_chat(
+            create("a"), answer("d1"), create("b"), answer("d2"), update(("a", "c")), answer("d1"), update(("c", "d"))
+        )
+    )
+
+    assert read_versions(parsed)[-1] == ("d1", 3, "d")
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -156,6 +166,24 @@ def test_versions_beyond_what_a_conversation_may_hold_are_left_out_and_counted(m
 
     assert len(parsed.extras) == 1
     assert parsed.conversation.warnings == {"canvas_version_left_out": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "extra"),
+    [
+        ({}, "canvas.md", {"version": "final", "type": "document"}),
+        ({"textdoc_type": "code/python", "title": "T"}, "T.py", {"version": "final", "type": "code/python"}),
+        ({"textdoc_type": "code/new"}, "canvas.txt", {"version": "final", "type": "code/new"}),
+    ],
+)
+def test_a_final_text_may_say_little_of_itself(fields, name, extra):
+    file = make_member("conversations.json", [make_chat(create("a"), answer("doc-1"))])
+    final = make_member("textdocs/doc-1.json", {"content": "text", **fields})
+
+    (parsed,) = parse_all(IMPORTER, file, [file, final])
+
+    (attachment,) = parsed.conversation.attachments
+    assert (attachment.name, attachment.extra) == (name, extra)
 
 
 def test_the_final_text_goes_to_the_conversation_whose_document_it_is():

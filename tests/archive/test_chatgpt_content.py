@@ -138,6 +138,18 @@ def test_results_go_to_the_call_they_hang_on_or_the_nearest_of_their_tool():
     assert [block.call_id for block in list_blocks(chat, Kind.TOOL_RESULT)] == ["m2", "m1", "m1"]
 
 
+def test_a_result_on_a_call_is_that_calls_whatever_its_name_and_takes_its_tool_if_it_has_none():
+    chat = read_chat(
+        make_message("assistant", "code", recipient="python"),
+        make_message("assistant", "words", recipient="web"),
+        make_message("tool", "of web", author={"role": "tool", "name": "python"}),
+        make_message("tool", "of the nearest"),
+    )
+
+    results = list_blocks(chat, Kind.TOOL_RESULT)
+    assert [(block.call_id, block.tool_name) for block in results] == [("m2", "python"), ("m2", "web")]
+
+
 def test_a_result_after_a_persons_words_answers_no_earlier_call():
     chat = read_chat(
         make_message("assistant", "code", recipient="python"),
@@ -201,6 +213,15 @@ def test_custom_instructions_are_read_from_the_metadata():
         (Kind.CONTEXT, "Be brief."),
     ]
     assert (message.hidden, message.origin) == ("context", Origin.RUNTIME_CONTEXT)
+
+
+def test_instructions_that_are_no_text_stay_in_the_metadata():
+    data = {"about_user_message": "I sail.", "enabled": True}
+
+    message = read_message("system", "", metadata={"user_context_message_data": data})
+
+    assert [block.text for block in message.blocks] == ["I sail."]
+    assert message.extra["metadata"]["user_context_message_data"] == data
 
 
 def test_custom_instructions_in_both_places_are_said_once():

@@ -761,9 +761,14 @@ def test_files_that_two_lists_repeat_are_one_each():
 
 
 def test_a_file_that_one_list_has_by_its_name_alone_is_the_others():
-    conversation = read(say("m", "human", "", files=["a.png"], files_v2=[{"file_name": "a.png", "file_uuid": "1"}]))
+    whole, named = {"file_name": "a.png", "file_uuid": "1"}, {"file_name": "a.png", "size_bytes": 7}
+    one, other = (
+        list_attachments(read(say("m", "human", "", files=files, files_v2=files_v2)))
+        for files, files_v2 in ((["a.png"], [whole]), ([whole], [named]))
+    )
 
-    assert [(each.id, each.name) for each in list_attachments(conversation)] == [("1", "a.png")]
+    assert [(each.id, each.name, each.size_bytes) for each in one] == [("1", "a.png", None)]
+    assert [(each.id, each.name, each.size_bytes) for each in other] == [("1", "a.png", 7)]
 
 
 def test_equal_names_with_other_ids_are_two_files():
@@ -822,6 +827,27 @@ def test_the_one_user_beside_a_chat_is_its_account():
 
     assert [each.conversation.account for each in parse_all(CLAUDE, file, [file, USERS])] == ["acct"]
     assert [each.conversation.account for each in parse_all(CLAUDE, file, [file, USERS, other])] == [None]
+
+
+@pytest.mark.parametrize(
+    ("name", "account"),
+    [
+        ("2026.zip/design_chats/a.json", "acct"),
+        ("2026.zip/conversations.json", "acct"),
+        ("chat.json", None),
+        ("2025.zip/conversations.json", None),
+    ],
+)
+def test_the_account_of_another_export_is_not_a_chats(name, account):
+    file, users = make_member(name, make_chat()), USERS._replace(name="2026.zip/users.json")
+
+    assert [each.conversation.account for each in parse_all(CLAUDE, file, [file, users])] == [account]
+
+
+def test_the_account_beside_a_zip_is_not_that_of_the_chats_in_it():
+    file = make_member("2026.zip/conversations.json", make_chat())
+
+    assert [each.conversation.account for each in parse_all(CLAUDE, file, [file, USERS])] == [None]
 
 
 def test_a_chats_own_account_goes_first():

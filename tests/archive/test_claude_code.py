@@ -212,11 +212,14 @@ def test_a_line_is_known_by_its_shape(value):
         {"loglines": [1]},
         {"role": "user", "content": "hi"},
         {"sessionId": S, "user": "a web page's"},
+        [{"content": "words", "status": "published", "id": 1}],
         42,
     ],
 )
 def test_another_shape_is_not_taken_for_a_session(value):
-    assert CLAUDE_CODE.recognise(peek(make_member("session.jsonl", write(value)))) is None
+    content = write(value) if not isinstance(value, list) else value
+
+    assert CLAUDE_CODE.recognise(peek(make_member("session.jsonl", content))) is None
 
 
 @pytest.mark.parametrize(
@@ -767,12 +770,13 @@ def test_the_result_of_a_call_tells_its_agent():
 
 
 def test_the_last_call_before_it_began_an_agent_that_nothing_else_tells():
-    times = {name: f"2026-02-01T10:00:0{number}Z" for number, name in enumerate(("t1", "t2", "s1", "t3"))}
+    times = {name: f"2026-02-01T10:00:0{number}Z" for number, name in enumerate(("t1", "t2", "x", "s1", "t3"))}
     _, agent = read_all(
         task("t1", None, "c1", "x", timestamp=times["t1"]),
         task("t2", "t1", "c2", "y", timestamp=times["t2"]),
+        assistant("x", "t2", [{"type": "tool_use", "id": "c9", "name": "Bash", "input": {}}], timestamp=times["x"]),
         user("s1", None, "changed", isSidechain=True, timestamp=times["s1"]),
-        task("t3", "t2", "c3", "z", timestamp=times["t3"]),
+        task("t3", "x", "c3", "z", timestamp=times["t3"]),
     )
 
     assert list_links(agent) == [("sub_agent", S, "t2")]

@@ -84,10 +84,12 @@ def test_what_lacks_the_session_or_the_project_is_nobodys(value):
     assert IMPORTER.recognise(peek(make_member("session-1.json", value))) is None
 
 
-def test_an_empty_session_is_kept():
-    conversation = import_messages()
+def test_an_empty_session_is_kept_and_one_without_messages_keeps_what_it_has():
+    empty, other = import_messages(), import_alone(IMPORTER, json.dumps({**HEAD, "mesages": [1]}, indent=1))
 
-    assert (conversation.native_id, conversation.messages) == ("s1", [])
+    assert (empty.native_id, empty.messages) == ("s1", [])
+    assert (other.native_id, other.messages) == ("s1", [])
+    assert other.extra["mesages"] == [1]
 
 
 @pytest.mark.parametrize("content", ["hi", ["hi"], [{"text": "hi"}], [{"text": "hi"}, {"thoughtSignature": "c2ln"}]])
@@ -114,6 +116,8 @@ def test_a_call_that_failed_is_an_error():
         call_of(status="success", result=response_of(error="no such file")),
         call_of(status="cancelled", result=response_of()),
         call_of(status="success", resultDisplay="shown"),
+        call_of(status="success", result=[{"functionResponse": {"response": "plain"}}]),
+        call_of(status="success", result=response_of(brand="new")),
     ]
     (message,) = import_messages(gemini("", toolCalls=calls)).messages
 
@@ -124,7 +128,10 @@ def test_a_call_that_failed_is_an_error():
         ("no such file", True),
         ("", None),
         ("shown", False),
+        ("plain", False),
+        ("", False),
     ]
+    assert results[6].extra == {"responses": [{"brand": "new"}]}
     assert results[3].flags == ["interrupted"]
     assert {block.call_id for block in message.blocks} == {"c1"}
 
@@ -136,6 +143,13 @@ def test_a_call_keeps_what_it_shows():
     use = message.blocks[0]
     assert (use.tool_name, use.input) == ("read_file", {"file_path": "a.txt"})
     assert use.extra == {"displayName": "ReadFile", "resultDisplay": {"a": 1}}
+
+
+def test_tokens_that_usage_has_no_place_for_are_kept():
+    (message,) = import_messages(gemini("x", tokens={"input": 1, "tool": 2, "total": 3})).messages
+
+    assert (message.usage.input_tokens, message.usage.usage_id) == (1, "g1")
+    assert message.extra == {"tokens": {"tool": 2, "total": 3}}
 
 
 def test_notices_are_system_messages_and_hidden():
@@ -201,6 +215,21 @@ def test_lines_that_were_rewound_stay_beside_the_path():
     parents = {message.key: message.parent for message in conversation.messages}
     assert active == ["u1", "g1", "u3"]
     assert parents["u2"] == "g1"
+
+
+def test_a_session_rewound_to_its_beginning_has_no_active_path():
+    conversation = import_lines(user("hi"), gemini("ho"), {"$rewindTo": "u1"})
+
+    assert [message.is_active for message in conversation.messages] == [False, False]
+    assert conversation.active_leaf is None
+
+
+def test_lines_without_ids_follow_each_other_and_a_rewind_to_nowhere_changes_nothing():
+    notice = {"type": "info", "content": "x"}
+    conversation = import_lines(user("hi"), notice, notice, {"$rewindTo": "nowhere"}, {"$rewindTo": [1]}, gemini("ho"))
+
+    assert [message.is_active for message in conversation.messages] == [True] * 4
+    assert conversation.messages[3].parent == conversation.messages[2].key
 
 
 def test_a_cut_last_line_is_no_loss():

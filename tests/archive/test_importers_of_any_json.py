@@ -79,7 +79,7 @@ SHAPES: dict[str, Any] = {
         optional={"responses": VALUES, "conversation": VALUES, "id": SCALARS},
     ),
 }
-MANY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def import_anyway(importer: Importer, content: bytes) -> None:
@@ -117,6 +117,7 @@ def test_an_importer_survives_any_json(importer, value, as_lines):
     import_anyway(importer, write(value, as_lines=as_lines))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 @MANY
 @given(data=st.data())

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.archive import exports
+from pipeline.archive import exports, importing
 from pipeline.archive.coverage import Coverage, FileCoverage, SetCoverage, format_coverage
 from pipeline.archive.exports import keep_file, keep_set, list_sets
 from pipeline.archive.importers.interface import Skip
 from pipeline.archive.importing import import_again, import_paths
+from pipeline.archive.record_tables import read_table
 from store.data_root import DataRoot
 from store.documents import DocumentStore
 from store.errors import DocumentCorrupt, WriteFailed
@@ -201,15 +202,33 @@ def test_what_is_deleted_comes_back_byte_for_byte(data, importer, tmp_path):
     second = write(tmp_path / "2.json", notebook("n1", "hello"), notebook("n2", "good", "morning"))
     import_paths(data, [first], importers=[importer])
     import_paths(data, [second], importers=[importer])
-    before = snapshot(data.path)
+    before = snapshot(data.path / "docs")
 
     delete_derived(data)
     import_again(data, importers=[importer])
-    assert snapshot(data.path) == before
+    assert snapshot(data.path / "docs") == before
 
     delete_derived(data)
     import_paths(data, [second, first], importers=[importer])
-    assert snapshot(data.path) == before
+    assert snapshot(data.path / "docs") == before
+
+
+def test_of_many_sets_only_those_are_looked_into_that_may_lack_something(data, importer, tmp_path, monkeypatch):
+    paths = [write(tmp_path / f"{number}.json", notebook(f"n{number}", "hello")) for number in range(4)]
+    import_paths(data, paths, importers=[importer])
+    read: list[str] = []
+    monkeypatch.setattr(
+        importing, "read_table", lambda folder, set_id: read.append(set_id) or read_table(folder, set_id)
+    )
+
+    import_paths(data, paths[:1], importers=[importer])
+    assert len(read) == 1
+
+    data.trash.throw_away(
+        [f"docs/conversation/{data.documents.list_ids('conversation')[0]}"], reason="rm", now=datetime.now(UTC)
+    )
+    assert len(import_again(data, importers=[importer]).earlier) == 1
+    assert len(read) == 5
 
 
 def test_a_new_version_of_a_parser_makes_only_its_own_conversations_again(data, tmp_path):

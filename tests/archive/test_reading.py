@@ -155,6 +155,54 @@ def test_a_broken_element_stops_no_other(broken, small_pieces):
     assert set(lost_of(iter(found))) == {"malformed_item"}
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{"id": 1", "text": "t"}',
+        '{"id": 1, "text": "a " b"}',
+        '{"id": 1, text": "t"}',
+        '{"id": 1, "text": "t}',
+        '{"id"',
+    ],
+)
+@pytest.mark.parametrize("piece_bytes", [9, 1_000_000])
+def test_an_element_whose_quotes_do_not_match_stops_no_other(broken, piece_bytes, monkeypatch):
+    monkeypatch.setattr("pipeline.archive.decoding.PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr("pipeline.archive.json_text.PIECE_BYTES", piece_bytes)
+    good = [{"id": number, "text": "words", "list": [{"a": 1}, {"id": 2}]} for number in range(4)]
+    texts = [json.dumps(value) for value in good]
+
+    found = list(read_items(give(f"[{', '.join([*texts[:2], broken, *texts[2:]])}]")))
+
+    assert values_of(iter(found)) == good
+    assert skips_of(iter(found)) == [("malformed_item", "given.json[2]")]
+
+
+def test_a_first_element_whose_quotes_do_not_match_stops_no_other():
+    chats = [{"id": number, "name": "n", "list": [{"id": 7}, {"id": 8, "name": "m"}]} for number in range(4)]
+    text = json.dumps(chats).replace('"n"', 'n"', 1)
+
+    assert values_of(read_items(give(text))) == chats[1:]
+
+
+@pytest.mark.parametrize("broken", ["{x}", '{"a" 1}', '{"a": ,{"a"', "x"])
+@pytest.mark.parametrize("before", ['{"a": 1}, ', ""])
+def test_an_array_of_broken_elements_is_given_up_after_a_thousand(before, broken):
+    found = list(read_items(give(f"[{before}{', '.join([broken] * 300_000)}]")))
+
+    assert values_of(iter(found)) == ([{"a": 1}] if before else [])
+    assert len(found) < 1005
+    assert lost_of(iter(found))[-1] in ("too_many_broken", "truncated")
+
+
+def test_an_inner_object_is_not_taken_for_the_neighbour_of_a_broken_one():
+    text = (
+        '[{"id": 1, "name": "n", "list": []}, {"id": 2", "list": [0, {"id": 3}]}, {"id": 4, "name": "m", "list": []}]'
+    )
+
+    assert [value["id"] for value in values_of(read_items(give(text)))] == [1, 4]
+
+
 def test_a_skip_tells_the_place_and_never_the_content():
     (skip,) = [each for each in read_items(give('[{"a": 1}, {"secret": words}]')) if isinstance(each, Skip)]
 

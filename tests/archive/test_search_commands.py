@@ -11,11 +11,13 @@ import subprocess
 
 import pytest
 
+from pipeline.archive.conversation_printing import BOLD, format_hits
 from pipeline.archive.conversations import Attachment, Block, Conversation, Message, Usage, to_json
 from pipeline.archive.listing import describe_view
 from pipeline.archive.notes import Note
 from pipeline.archive.views import View
 from tests.archive.imported_store import folder, ids_by_title, imported, run, run_json
+from tests.archive.made_archive import make_view
 from tests.archive.small_exports import ANSWER, PROMPT, write_exports
 from tests.test_command_line import BIN
 from tests.test_command_line import run as run_program
@@ -35,7 +37,6 @@ def test_search_prints_hits_with_marks_around_what_was_found(folder):
 
 
 def test_search_shows_what_was_found_in_bold_on_a_terminal(folder):
-    """And makes visible what a message could do to it."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm"}
     done = subprocess.Popen([BIN / "daybook", "search", "noon"], cwd=folder, stdout=theirs, env=environment)
@@ -47,6 +48,25 @@ def test_search_shows_what_was_found_in_bold_on_a_terminal(folder):
 
     assert b"The tide is low at \x1b[1mnoon\x1b[0m." in text
     assert b"**" not in text
+
+
+def test_nothing_that_a_message_holds_moves_a_terminal():
+    view = make_view("Odd \x9b2J", user="before \x9b31m tide \u202e after")
+    hit = {
+        "conversation": view.conversation_id,
+        "message": "user",
+        "provider": "chatgpt",
+        "role": "user",
+        "model": None,
+    }
+    hit |= {"in": "messages", "title": view.conversation.title, "created": None, "is_active": True, "is_gone": False}
+    hit |= {"snippet": view.conversation.messages[0].blocks[0].text, "ranges": [[12, 16]]}
+
+    text = format_hits({"hits": [hit], "has_more": False}, marks=BOLD)
+
+    assert "before \\x9b31m \x1b[1mtide\x1b[0m \\u202e after" in text
+    assert "Odd \\x9b2J" in text
+    assert "\x9b" not in text
 
 
 def test_search_gives_ranges_and_places_as_json(folder):

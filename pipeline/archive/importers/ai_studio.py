@@ -25,6 +25,7 @@ from pipeline.archive.conversations import (
 from pipeline.archive.importers.inline_files import block_of, decode_base64, keep_inline
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.linear import derive_id, settle_list
+from pipeline.archive.importers.odd_values import UNKNOWN_TYPE, read_noted_time, warn
 from pipeline.archive.importers.siblings import Siblings, attach_file, tell_files
 from pipeline.archive.importers.values import (
     count_of,
@@ -37,7 +38,6 @@ from pipeline.archive.importers.values import (
     without_secrets,
 )
 from pipeline.archive.reading import read_value
-from pipeline.archive.times import read_time
 from pipeline.archive.titles import choose_title
 
 ROLES = {"user": Role.USER, "model": Role.ASSISTANT, "system": Role.SYSTEM}
@@ -63,8 +63,6 @@ READ_KEYS = CONTENT | {
     "finishReason",
     "createTime",
     "grounding",
-    "branchParent",
-    "branchChildren",
 }
 TOP_KEYS = frozenset(
     {
@@ -98,9 +96,7 @@ class AiStudioImporter:
             return Recognition("chunks with a role and content")
         if peek.kind == "array" and any(map(_is_chunk, values)):
             return Recognition("a list of chunks with a role and content")
-        if peek.kind == "object" and any(
-            "runSettings" in value and value.keys() & set(OTHER_PROMPTS) for value in values
-        ):
+        if peek.kind == "object" and any(map(_is_other_prompt, values)):
             return Recognition("a prompt of AI Studio that is no chat", is_artifact=True)
         return None
 
@@ -125,9 +121,11 @@ class AiStudioImporter:
         conversation.is_id_derived = bool(context.get("is_id_derived"))
         _read_settings(conversation, prompt)
         extras: dict[str, bytes] = {}
+        turn = 0
         for place, chunk in enumerate(_chunks_of(prompt)):
             message = _read_chunk(conversation, chunk, context=context, extras=extras)
-            message.key = str(place)
+            turn += message.role == Role.USER
+            message.key, message.group = str(place), f"turn {turn}" if message.role == Role.ASSISTANT else None
             conversation.lineage += _read_branches(object_of(chunk), message.key)
             conversation.messages.append(message)
         _add_instruction(conversation, prompt)
@@ -141,16 +139,19 @@ def _chunks_of(prompt: dict[str, Any]) -> list[Any]:
     return list_of(object_of(prompt.get("chunkedPrompt")).get("chunks")) or list_of(prompt.get("chunks"))
 
 
+def _is_other_prompt(value: dict[str, Any]) -> bool:
+    """Whether a value is a prompt with examples or variables, which has no chunks."""
+    return len({"runSettings", *OTHER_PROMPTS} & value.keys()) > 1
+
+
 def _is_chunk(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("role"), str) and bool(CONTENT & value.keys())
 
 
 def _make_record(prompt: dict[str, Any], place: str, *, file: Member, beside: Siblings) -> Record:
     native_id = text_of(prompt.get("id"))
-    asked = [
-        (found, beside.find_by_id(found)) for chunk in _chunks_of(prompt) for found in _drive_ids(object_of(chunk))
-    ]
-    files = tell_files(asked)
+    drives = [drive for chunk in _chunks_of(prompt) for drive in _drive_files(object_of(chunk))]
+    files = tell_files((drive["id"], _find_drive_file(drive, beside)) for drive in drives)
     context: dict[str, Json] = {"title": _title_of(file.name), "files": files.facts}
     if native_id is None:
         context["is_id_derived"] = True
@@ -178,11 +179,17 @@ def _derive_id(prompt: dict[str, Any]) -> str:
     return derive_id("ai_studio", without_secrets(turn), next((parent for parent in parents if parent), None))
 
 
-def _drive_ids(chunk: dict[str, Any]) -> Iterator[str]:
+def _drive_files(chunk: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name in DRIVE_FILES:
-        drive_id = text_of(object_of(chunk.get(name)).get("id"))
-        if drive_id:
-            yield drive_id
+        drive = object_of(chunk.get(name))
+        if text_of(drive.get("id")):
+            yield drive
+
+
+def _find_drive_file(drive: dict[str, Any], beside: Siblings) -> Member | None:
+    """Return the file beside the prompt that was fetched under its id, or that has the name that a capture tells."""
+    name = text_of(drive.get("name"))
+    return beside.find_by_id(drive["id"]) or (beside.find(name) if name else None)
 
 
 def _read_settings(conversation: Conversation, prompt: dict[str, Any]) -> None:
@@ -190,9 +197,9 @@ def _read_settings(conversation: Conversation, prompt: dict[str, Any]) -> None:
     conversation.settings = without_secrets(settings) or None
     model = text_of(object_of(prompt.get("runSettings")).get("model"))
     conversation.model = model.removeprefix("models/") if model else None
-    conversation.created = read_time(prompt.get("createTime"))
-    conversation.updated = read_time(prompt.get("updateTime"))
     conversation.extra = rest_of(prompt, TOP_KEYS)
+    conversation.created = read_noted_time(prompt.get("createTime"), conversation, conversation.extra)
+    conversation.updated = read_noted_time(prompt.get("updateTime"), conversation, conversation.extra)
     chunked = object_of(prompt.get("chunkedPrompt"))
     drafts = [draft for draft in objects_of(chunked.get("pendingInputs")) if text_of(draft.get("text"))]
     if drafts:
@@ -221,7 +228,7 @@ def _read_chunk(conversation: Conversation, value: Any, *, context: Json, extras
     role = ROLES.get(text_of(chunk.get("role")) or "", Role.UNKNOWN)
     message = Message(key="", role=role, native_id=text_of(chunk.get("id")), extra=rest_of(chunk, READ_KEYS))
     message.origin = Origin.HUMAN if role == Role.USER else None
-    message.created = read_time(chunk.get("createTime"))
+    message.created = read_noted_time(chunk.get("createTime"), conversation, message.extra)
     message.status = text_of(chunk.get("finishReason"))
     if role == Role.ASSISTANT:
         message.model = conversation.model
@@ -235,8 +242,8 @@ def _read_chunk(conversation: Conversation, value: Any, *, context: Json, extras
         message.blocks.append(Block(Kind.TEXT, error, flags=["error"]))
     message.blocks += _read_grounding(chunk, message)
     if not isinstance(value, dict):
-        conversation.warnings["unknown_type"] = conversation.warnings.get("unknown_type", 0) + 1
-        message.blocks.append(Block(Kind.CONTEXT, flags=["unknown_type"], raw=value))
+        warn(conversation, UNKNOWN_TYPE)
+        message.blocks.append(Block(Kind.CONTEXT, flags=[UNKNOWN_TYPE], raw=value))
     message.hidden = None if message.blocks else "empty"
     return message
 

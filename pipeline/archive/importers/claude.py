@@ -54,7 +54,7 @@ class ClaudeImporter:
         return None
 
     def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:
-        beside = SideFiles(siblings)
+        beside = SideFiles(file, siblings)
         for item in read_items(file):
             yield item if isinstance(item, Skip) else _make_record(item.value, f"{file.name}[{item.index}]", beside)
 

@@ -33,12 +33,16 @@ class SideFiles:
     A name tells which file is worth a look, and its shape what it is.
     """
 
-    def __init__(self, siblings: Sequence[Member]) -> None:
+    def __init__(self, file: Member, siblings: Sequence[Member]) -> None:
         self._siblings = siblings if len(siblings) <= MOST_SIBLINGS else ()
+        folder = PurePosixPath(file.name).parent
+        # Design chats stand in a folder of their own. What is around a ZIP is no part of its export.
+        self._folders = (folder,) if folder.suffix.lower() == ".zip" else (folder, folder.parent)
 
     def find_account(self) -> Found | None:
-        """Return the one user whose export this is."""
-        files = [member for member in self._siblings if "user" in _stem_of(member)]
+        """Return the one user whose export this is. Another export in the same folder says nothing of it."""
+        named = [member for member in self._siblings if "user" in _stem_of(member)]
+        files = [member for member in named if PurePosixPath(member.name).parent in self._folders]
         users = [found for member in files for found in _read_objects(member) if is_user(found.value)]
         return users[0] if len(users) == 1 else None
 

@@ -26,11 +26,10 @@ from pipeline.archive.importers.codex_lines import (
 from pipeline.archive.importers.codex_messages import MessageBuilder
 from pipeline.archive.importers.codex_repeats import find_repeats
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
-from pipeline.archive.importers.linear import derive_id, fill_times, give_keys
+from pipeline.archive.importers.linear import derive_id, fill_times, give_keys, settle_path
 from pipeline.archive.importers.values import first_text, object_of, rest_of, text_of, without_secrets
 from pipeline.archive.reading import peek, read_lines, read_value
 from pipeline.archive.titles import choose_title
-from pipeline.archive.trees import settle_tree
 
 FILE_ID = re.compile(r"rollout-[^/]*?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})[^/]*$")
 INSTRUCTIONS = ("instructions", "base_instructions", "user_instructions", "developer_instructions")
@@ -78,7 +77,7 @@ class CodexImporter:
             yield _make_record(file, lines)
 
     def parse(self, record: Record) -> Parsed:
-        entries = read_entries(record.value)
+        entries = list(read_entries(record.value))
         conversation = Conversation(self.provider, record.key, is_append_only=True)
         conversation.is_id_derived = bool(object_of(record.context).get("is_id_derived"))
         builder = MessageBuilder(conversation, find_repeats(entries))
@@ -94,13 +93,12 @@ class CodexImporter:
 
 
 def _make_record(file: Member, value: Any) -> Record:
-    entries = read_entries(value)
     named = FILE_ID.search(file.name)
-    key = find_session_id(entries) or (named and named[1])
+    key = find_session_id(read_entries(value)) or (named and named[1])
     place = "session" if isinstance(value, dict) else f"lines {value[0][0]}-{value[-1][0]}"
     if key:
         return Record(key, place, value)
-    return Record(_derive_session_id(entries), place, value, context={"is_id_derived": True})
+    return Record(_derive_session_id(list(read_entries(value))), place, value, context={"is_id_derived": True})
 
 
 def _derive_session_id(entries: Sequence[Entry]) -> str:
@@ -148,16 +146,6 @@ def _settle(builder: MessageBuilder) -> None:
         conversation.settings = {**object_of(conversation.settings), "turn_contexts": builder.turn_contexts}
     conversation.usage = builder.usage.usage()
     give_keys(conversation)
-    leaf = builder.path[-1].key if builder.path else None
-    settle_tree(conversation, leaf=leaf)
-    if not builder.path:
-        _take_all_off_path(conversation)
+    settle_path(conversation, leaf=builder.path[-1].key if builder.path else None)
     fill_times(conversation)
     choose_title(conversation, (conversation.title, "provider"))
-
-
-def _take_all_off_path(conversation: Conversation) -> None:
-    """A session whose every turn was taken back has no active path."""
-    conversation.active_leaf, conversation.is_leaf_guessed = None, False
-    for message in conversation.messages:
-        message.is_active = False

@@ -9,12 +9,12 @@ A record's value is a list of [line, value], or the object of G1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from pipeline.archive.importers.values import first_text, list_of, object_of, text_of
-from pipeline.archive.times import read_time
+from pipeline.archive.times import is_damaged_time, read_time
 
 META, ITEM, EVENT, TURN, COMPACTED = "session_meta", "response_item", "event_msg", "turn_context", "compacted"
 ENVELOPES = frozenset({META, ITEM, EVENT, TURN, COMPACTED, "world_state", "inter_agent_communication"})
@@ -42,6 +42,7 @@ class Entry(NamedTuple):
     time: str | None
     kind: str
     payload: dict[str, Any]
+    damaged_time: Any = None  # as it stands there
 
     @property
     def type(self) -> str:
@@ -77,30 +78,37 @@ def is_whole_session(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("session"), dict) and isinstance(value.get("items"), list)
 
 
-def read_entries(value: Any) -> list[Entry]:
-    """Return the entries of a record's value, in the order of the file."""
+def read_entries(value: Any) -> Iterator[Entry]:
+    """Yield the entries of a record's value, in the order of the file."""
     if isinstance(value, dict):
         header = object_of(value.get("session"))
-        items = [_read_line(None, item) for item in list_of(value.get("items"))]
-        return [Entry(None, read_time(header.get("timestamp")), META, header), *items]
-    return [_read_line(line, said) for line, said in value]
+        yield _make_entry(None, META, header, time=header.get("timestamp"))
+        yield from (_read_line(None, item) for item in list_of(value.get("items")))
+    else:
+        yield from (_read_line(line, said) for line, said in value)
 
 
 def _read_line(line: int | None, value: Any) -> Entry:
     record = object_of(value)
     payload, kind = record.get("payload"), text_of(record.get("type"))
     if kind and isinstance(payload, dict):
-        return Entry(line, read_time(first_text(record.get("timestamp"), payload.get("timestamp"))), kind, payload)
+        time = record.get("timestamp")
+        return _make_entry(line, kind, payload, time=payload.get("timestamp") if time is None else time)
     if is_header(record):
-        return Entry(line, read_time(record["timestamp"]), META, record)
+        return _make_entry(line, META, record, time=record["timestamp"])
     if "record_type" in record:
         return Entry(line, None, MARKER, record)
     if kind:
-        return Entry(line, read_time(record.get("timestamp")), ITEM, record)
+        return _make_entry(line, ITEM, record, time=record.get("timestamp"))
     return Entry(line, None, UNKNOWN, record if record else {"value": value})
 
 
-def find_session_id(entries: Sequence[Entry]) -> str | None:
+def _make_entry(line: int | None, kind: str, payload: dict[str, Any], *, time: Any) -> Entry:
+    read = read_time(time)
+    return Entry(line, read, kind, payload, time if read is None and is_damaged_time(time) else None)
+
+
+def find_session_id(entries: Iterable[Entry]) -> str | None:
     """Return the id of the conversation: that of the first header, because forks repeat their ancestor's."""
     headers = (entry.payload for entry in entries if entry.kind == META)
     return next((found for header in headers if (found := id_of_header(header))), None)

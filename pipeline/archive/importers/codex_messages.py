@@ -33,6 +33,7 @@ from pipeline.archive.importers.codex_repeats import (
 )
 from pipeline.archive.importers.codex_usage import UsageCounter
 from pipeline.archive.importers.inline_files import attach_url, block_of, decode_base64, keep_inline
+from pipeline.archive.importers.odd_values import DAMAGED_TIME, UNKNOWN_TYPE, warn
 from pipeline.archive.importers.values import (
     count_of,
     first_text,
@@ -81,6 +82,7 @@ class MessageBuilder:
     def __init__(self, conversation: Conversation, repeats: Repeats) -> None:
         self.conversation = conversation
         self.repeats = repeats
+        self.calls = set(repeats.calls)  # call_ids that have a message
         self.extras: dict[str, bytes] = {}
         self.usage = UsageCounter()
         self.path: list[Message] = []  # the active one
@@ -94,10 +96,14 @@ class MessageBuilder:
     def take(self, place: int, entry: Entry, *, ancestor: str | None) -> None:
         before = len(self.conversation.messages)
         self._read(place, entry)
+        if entry.damaged_time is not None:
+            warn(self.conversation, DAMAGED_TIME)
         for message in self.conversation.messages[before:]:
             message.created = message.created or entry.time
             if entry.line is not None:
                 message.extra["line"] = entry.line
+            if entry.damaged_time is not None:
+                message.extra[DAMAGED_TIME] = entry.damaged_time
             if ancestor:
                 message.extra["copied_from"] = ancestor
 
@@ -142,12 +148,9 @@ class MessageBuilder:
     def keep_line(self, entry: Entry) -> None:
         """Keep a line that is no message, as it was."""
         if entry.kind == UNKNOWN or entry.kind not in KNOWN_LINES:
-            self.warn("unknown_type")
+            warn(self.conversation, UNKNOWN_TYPE)
         line: dict[str, Json] = {"type": entry.kind, "payload": without_secrets(entry.payload)}
         self.other_lines.append(line if entry.line is None else {"line": entry.line, **line})
-
-    def warn(self, what: str) -> None:
-        self.conversation.warnings[what] = self.conversation.warnings.get(what, 0) + 1
 
     # What is said.
 
@@ -193,7 +196,7 @@ class MessageBuilder:
         refusal = text_of(record.get("refusal"))
         if refusal:
             return Block(Kind.TEXT, refusal, flags=["refusal"])
-        self.warn("unknown_type")
+        warn(self.conversation, UNKNOWN_TYPE)
         return _unknown_block(piece)
 
     def read_reasoning(self, item: dict[str, Any]) -> None:
@@ -285,7 +288,7 @@ class MessageBuilder:
 
     def read_unknown_item(self, item: dict[str, Any]) -> None:
         """Keep an item of the canonical log that nobody told us of, and show it."""
-        self.warn("unknown_type")
+        warn(self.conversation, UNKNOWN_TYPE)
         role = ROLES.get(text_of(item.get("role")) or "", Role.UNKNOWN)
         self.add(role, [_unknown_block(item)], native_id=text_of(item.get("id")))
 
@@ -310,7 +313,7 @@ class MessageBuilder:
     def read_begin(self, event: dict[str, Any]) -> None:
         """A command or tool that began: a call, where no item has it."""
         call_id = text_of(event.get("call_id"))
-        if call_id is None or call_id in self.repeats.calls:
+        if call_id is None or call_id in self.calls:
             self.events[text_of(event.get("type")) or UNKNOWN] += 1
             return
         self._add_call(event, call_id)
@@ -323,7 +326,7 @@ class MessageBuilder:
         block = Block(Kind.TOOL_USE, tool_name=named or kind, call_id=call_id, input=without_secrets(given))
         self.add(Role.ASSISTANT, [block], extra={"event": text_of(event.get("type"))})
         if call_id:
-            self.repeats = self.repeats._replace(calls=self.repeats.calls | {call_id})
+            self.calls.add(call_id)
 
     def read_end(self, event: dict[str, Any]) -> None:
         """A command or tool that ended: its result, where no item has it; else the item took the exit code from it."""
@@ -331,7 +334,7 @@ class MessageBuilder:
         if call_id in self.repeats.results:
             self.events[text_of(event.get("type")) or UNKNOWN] += 1
             return
-        if call_id not in self.repeats.calls:
+        if call_id not in self.calls:
             self._add_call(event, call_id)
         outcome = read_outcome(event)
         block = Block(
@@ -450,7 +453,7 @@ def _unknown_block(value: Any) -> Block:
     record = object_of(value)
     text = first_text(record.get("text"), record.get("message"), record.get("content"))
     kind = Kind.TEXT if text else Kind.CONTEXT
-    return Block(kind, text, flags=["unknown_type"], raw=without_secrets(value))
+    return Block(kind, text, flags=[UNKNOWN_TYPE], raw=without_secrets(value))
 
 
 def _local_picture(path: Any) -> Block:

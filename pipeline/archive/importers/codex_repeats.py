@@ -6,6 +6,7 @@ an item of the same role with the same words in the same turn, before or after i
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -48,8 +49,7 @@ class Repeats(NamedTuple):
 
 class _Said(NamedTuple):
     place: int
-    turn: int
-    source: tuple[int, int]  # the item and which of its pieces; each is repeated once
+    piece: int  # of the item at this place; each is repeated once
 
 
 def find_repeats(entries: Sequence[Entry]) -> Repeats:
@@ -80,23 +80,37 @@ def _text_of_piece(piece: Any) -> str | None:
 
 def _find_repeating_events(entries: Sequence[Entry]) -> Iterator[int]:
     said, turns = _list_what_items_say(entries)
-    used: set[tuple[int, int]] = set()
+    used: set[_Said] = set()
     for place, entry in enumerate(entries):
         speaker = SPEAKERS.get(entry.type) if entry.kind == EVENT else None
         text = _normalise(first_text(entry.payload.get("message"), entry.payload.get("text")) or "")
         if not speaker or not text:
             continue
         # A person's words begin a turn, so the event before the item still counts as the turn before it.
-        near = {turns[place], turns[place] + 1} if speaker == "user" else {turns[place]}
-        free = [item for item in said[speaker, text] if item.turn in near and item.source not in used]
-        if free:
-            used.add(min(free, key=lambda item: abs(item.place - place)).source)
+        near = (turns[place], turns[place] + 1) if speaker == "user" else (turns[place],)
+        found = _find_nearest([said.get((speaker, text, turn), []) for turn in near], place, used)
+        if found:
+            used.add(found)
             yield place
 
 
-def _list_what_items_say(entries: Sequence[Entry]) -> tuple[dict[tuple[str, str], list[_Said]], list[int]]:
-    """Return {(speaker, words): where items say so}, and the turn of each entry."""
-    said: dict[tuple[str, str], list[_Said]] = defaultdict(list)
+def _find_nearest(lists: Sequence[list[_Said]], place: int, used: set[_Said]) -> _Said | None:
+    """Return what stands nearest to a place and is not used; what is used leaves its list."""
+    near: list[_Said] = []
+    for said in lists:
+        at = bisect_left(said, (place,))
+        while at > 0 and said[at - 1] in used:
+            at -= 1
+            del said[at]
+        while at < len(said) and said[at] in used:
+            del said[at]
+        near += said[max(at - 1, 0) : at + 1]
+    return min(near, key=lambda one: abs(one.place - place), default=None)
+
+
+def _list_what_items_say(entries: Sequence[Entry]) -> tuple[dict[tuple[str, str, int], list[_Said]], list[int]]:
+    """Return {(speaker, words, turn): where items say so, in order}, and the turn of each entry."""
+    said: dict[tuple[str, str, int], list[_Said]] = defaultdict(list)
     turns, turn = [], 0
     for place, entry in enumerate(entries):
         if entry.kind == ITEM and entry.type == "message":
@@ -104,11 +118,11 @@ def _list_what_items_say(entries: Sequence[Entry]) -> tuple[dict[tuple[str, str]
             speaker = text_of(entry.payload.get("role")) or ""
             turn += speaker == "user" and not all(map(is_injected, texts))
             for words in {_normalise(text) for text in ["\n".join(texts), "".join(texts), *texts]}:
-                said[speaker, words].append(_Said(place, turn, (place, 0)))
+                said[speaker, words, turn].append(_Said(place, 0))
         elif entry.kind == ITEM and entry.type == "reasoning":
             pieces = texts_of(entry.payload.get("summary")) + texts_of(entry.payload.get("content"))
             for piece, text in enumerate(pieces):
-                said["reasoning", _normalise(text)].append(_Said(place, turn, (place, piece)))
+                said["reasoning", _normalise(text), turn].append(_Said(place, piece))
         turns.append(turn)
     return said, turns
 

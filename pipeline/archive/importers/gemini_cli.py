@@ -12,7 +12,8 @@ from typing import Any
 from pipeline.archive.conversations import Block, Conversation, Json, Kind, Message, Origin, Role, Usage
 from pipeline.archive.importers.inline_files import attach_url, block_of, decode_base64, keep_inline
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
-from pipeline.archive.importers.linear import chain_messages, fill_times, give_keys
+from pipeline.archive.importers.linear import chain_messages, fill_times, give_keys, settle_path
+from pipeline.archive.importers.odd_values import UNKNOWN_TYPE, read_noted_time, warn
 from pipeline.archive.importers.values import (
     count_of,
     first_text,
@@ -25,9 +26,7 @@ from pipeline.archive.importers.values import (
 )
 from pipeline.archive.reading import peek as peek_at
 from pipeline.archive.reading import read_lines, read_value
-from pipeline.archive.times import read_time
 from pipeline.archive.titles import choose_title
-from pipeline.archive.trees import settle_tree
 
 ROLES = {
     "user": Role.USER,
@@ -42,6 +41,7 @@ TOP_KEYS = frozenset({"sessionId", "messages", "startTime", "lastUpdated", "summ
 READ_KEYS = frozenset(
     {"id", "timestamp", "type", "content", "displayContent", "thoughts", "tokens", "model", "toolCalls"}
 )
+TOKENS = frozenset({"input", "output", "cached", "thoughts"})
 CALL_KEYS = frozenset({"id", "name", "args", "result", "status", "timestamp"})
 
 
@@ -56,15 +56,14 @@ class GeminiCliImporter:
         first = object_of(peek.items[0]) if peek.items else {}
         if not text_of(first.get("sessionId")) or "projectHash" not in first:
             return None
-        if peek.kind == "object" and isinstance(first.get("messages"), list):
-            return Recognition("an object with sessionId, projectHash and messages")
-        if peek.kind in ("lines", "object"):
+        if peek.kind == "object":
+            return Recognition("an object with sessionId and projectHash")
+        if peek.kind == "lines":
             return Recognition("lines that begin with sessionId and projectHash")
         return None
 
     def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:  # noqa: ARG002
-        first = object_of(peek_at(file).items[0])
-        if isinstance(first.get("messages"), list):
+        if peek_at(file).kind != "lines":
             value, skips = read_value(file)
             yield from skips
             yield Record(_id_of(value), file.name, value)
@@ -81,10 +80,10 @@ class GeminiCliImporter:
     def parse(self, record: Record) -> Parsed:
         session = object_of(record.value)
         conversation = Conversation(self.provider, record.key)
-        conversation.created = read_time(session.get("startTime"))
-        conversation.updated = read_time(session.get("lastUpdated"))
         conversation.cwd = next((path for path in list_of(session.get("directories")) if isinstance(path, str)), None)
         conversation.extra = rest_of(session, TOP_KEYS | {"$leaf"})
+        conversation.created = read_noted_time(session.get("startTime"), conversation, conversation.extra)
+        conversation.updated = read_noted_time(session.get("lastUpdated"), conversation, conversation.extra)
         if len(list_of(session.get("directories"))) > 1:
             conversation.extra["directories"] = session["directories"]
         extras: dict[str, bytes] = {}
@@ -102,46 +101,39 @@ def _id_of(session: Any) -> str:
 
 
 def _read_session(lines: Sequence[Any]) -> dict[str, Json]:
-    """Return the session that lines add up to, as the object of the older form."""
+    """Return the session that lines add up to, as the object of the older form, with the places of parents and leaf."""
     session = dict(object_of(lines[0])) if lines else {}
-    messages: list[dict[str, Any]] = []
-    path: list[str] = []
+    messages: list[Json] = []
+    path: list[int] = []  # places in the list of messages
+    place_by_id: dict[str, int] = {}  # of those on the path
     for line in map(object_of, lines[1:]):
+        native_id, target = text_of(line.get("id")), text_of(line.get("$rewindTo"))
         if isinstance(line.get("$set"), dict):
             session |= {name: value for name, value in line["$set"].items() if name != "messages"}
-        elif "$rewindTo" in line:
-            path = path[: path.index(line["$rewindTo"])] if line["$rewindTo"] in path else []
-        elif line:
-            path = _add_line(messages, path, line)
-    return {**session, "messages": list(messages), "$leaf": path[-1] if path else None}
-
-
-def _add_line(messages: list[dict[str, Any]], path: list[str], line: dict[str, Any]) -> list[str]:
-    """Add a message, or put it in the place of the one with its id; return the ids of the path with it."""
-    native_id = text_of(line.get("id")) or ""
-    place = next((place for place in reversed(range(len(messages))) if messages[place].get("id") == native_id), None)
-    if native_id in path and place is not None:
-        messages[place] = {**line, "$parent": messages[place].get("$parent")}
-        return path
-    messages.append({**line, "$parent": path[-1] if path else None})
-    return [*path, native_id]
+        elif target in place_by_id:
+            path = [place for place in path if place < place_by_id[target]]
+            place_by_id = {found: place for found, place in place_by_id.items() if place < place_by_id[target]}
+        elif native_id in place_by_id:
+            place = place_by_id[native_id]
+            messages[place] = {**line, "$parent": object_of(messages[place])["$parent"]}
+        elif line and "$rewindTo" not in line:
+            messages.append({**line, "$parent": path[-1] if path else None})
+            path.append(len(messages) - 1)
+            place_by_id |= {native_id: path[-1]} if native_id else {}
+    return {**session, "messages": messages, "$leaf": path[-1] if path else None}
 
 
 def _settle(conversation: Conversation, session: dict[str, Any]) -> None:
     messages = conversation.messages
     chain_messages(messages)
-    values = list_of(session.get("messages"))
+    leaf: Any = len(messages) - 1 if messages else None
     if "$leaf" in session:  # from lines, which say what was rewound
-        place_by_id: dict[str | None, str] = {
-            message.native_id: message.key for message in messages if message.native_id
-        }
-        for message, value in zip(messages, values, strict=True):
-            message.parent = place_by_id.get(text_of(object_of(value).get("$parent")))
-        leaf_key = place_by_id.get(text_of(session.get("$leaf")))
-    else:
-        leaf_key = messages[-1].key if messages else None
+        leaf = session["$leaf"]
+        for message, value in zip(messages, list_of(session.get("messages")), strict=True):
+            parent = object_of(value).get("$parent")
+            message.parent = None if parent is None else str(parent)
     keys = give_keys(conversation, has_ids=True)
-    settle_tree(conversation, leaf=keys.get(leaf_key) if leaf_key else None)
+    settle_path(conversation, leaf=keys.get(str(leaf)))
     fill_times(conversation)
 
 
@@ -149,11 +141,13 @@ def _read_message(value: Any, conversation: Conversation, extras: dict[str, byte
     record = object_of(value)
     kind = text_of(record.get("type")) or ""
     message = Message("", role=ROLES.get(kind, Role.UNKNOWN), native_id=text_of(record.get("id")))
-    message.created = read_time(record.get("timestamp"))
     message.model = text_of(record.get("model"))
     message.origin = Origin.HUMAN if message.role == Role.USER else None
     message.hidden = "notice" if kind in NOTICES else None
     message.extra = rest_of(record, READ_KEYS | {"$parent"})
+    message.created = read_noted_time(record.get("timestamp"), conversation, message.extra)
+    tokens = rest_of(object_of(record.get("tokens")), TOKENS)
+    message.extra |= {"tokens": tokens} if tokens else {}
     message.usage = _read_usage(record.get("tokens"), message.native_id)
     message.blocks = [
         *_read_thoughts(record.get("thoughts")),
@@ -163,8 +157,8 @@ def _read_message(value: Any, conversation: Conversation, extras: dict[str, byte
     if kind in ("error", "warning"):
         message.blocks = [_flag(block, kind) for block in message.blocks]
     if kind not in ROLES:
-        conversation.warnings["unknown_type"] = conversation.warnings.get("unknown_type", 0) + 1
-        message.blocks.append(Block(Kind.CONTEXT, flags=["unknown_type"], raw=without_secrets(value)))
+        warn(conversation, UNKNOWN_TYPE)
+        message.blocks.append(Block(Kind.CONTEXT, flags=[UNKNOWN_TYPE], raw=without_secrets(value)))
     return message
 
 
@@ -212,7 +206,7 @@ def _read_piece(piece: Any, extras: dict[str, bytes]) -> Block | None:
         return block_of(attach_url(extras, linked["fileUri"], mime_type=text_of(linked.get("mimeType"))))
     if part.keys() <= {"text", "thought", "thoughtSignature"} and isinstance(piece, dict):
         return None
-    return Block(Kind.CONTEXT, flags=["unknown_type"], raw=without_secrets(piece))
+    return Block(Kind.CONTEXT, flags=[UNKNOWN_TYPE], raw=without_secrets(piece))
 
 
 def _read_usage(tokens: Any, usage_id: str | None) -> Usage | None:
@@ -240,19 +234,17 @@ def _read_calls(calls: Any) -> Iterator[Block]:
 
 
 def _read_result(call: dict[str, Any]) -> Block | None:
-    parts = call.get("result") if isinstance(call.get("result"), list) else [call.get("result")]
-    responses = [
-        object_of(object_of(object_of(part).get("functionResponse")).get("response")) for part in list_of(parts)
-    ]
-    texts = [first_text(response.get("output"), response.get("error")) for response in responses]
-    texts += [text_of(part) or text_of(object_of(part).get("text")) for part in list_of(parts)]
+    result = call.get("result")
+    parts = result if isinstance(result, list) else [] if result is None else [result]
+    responses = [object_of(object_of(part).get("functionResponse")).get("response") for part in parts]
+    words = [text for part in [*responses, *parts] if (text := _words_of(part))]
+    unread = [without_secrets(response) for response in responses if response and not _words_of(response)]
     status = text_of(call.get("status"))
-    words = [text for text in texts if text]
     if not words and text_of(call.get("resultDisplay")):
         words = [call["resultDisplay"]]
-    if not words and status not in ("success", "error", "cancelled"):
+    if not words and not unread and status not in ("success", "error", "cancelled"):
         return None
-    failed = status == "error" or any("error" in response for response in responses)
+    failed = status == "error" or any("error" in object_of(response) for response in responses)
     return Block(
         Kind.TOOL_RESULT,
         "\n".join(words),
@@ -260,4 +252,11 @@ def _read_result(call: dict[str, Any]) -> Block | None:
         call_id=text_of(call.get("id")),
         is_error=True if failed else False if status == "success" else None,
         flags=["interrupted"] if status == "cancelled" else [],
+        extra={"responses": unread} if unread else {},
     )
+
+
+def _words_of(part: Any) -> str | None:
+    """Return the words of a response, of a part, or of a text."""
+    record = object_of(part)
+    return text_of(part) or first_text(record.get("output"), record.get("error"), record.get("text"))

@@ -21,6 +21,7 @@ from pipeline.archive.importers.html_texts import to_markdown
 from pipeline.archive.importers.inline_files import block_of
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.linear import derive_id, settle_list
+from pipeline.archive.importers.odd_values import read_noted_time
 from pipeline.archive.importers.siblings import Siblings, attach_file, tell_files
 from pipeline.archive.importers.takeout_pages import read_cards
 from pipeline.archive.importers.values import list_of, object_of, objects_of, rest_of, text_of
@@ -146,7 +147,7 @@ class GeminiTakeoutImporter:
         context = object_of(record.context)
         conversation = Conversation(self.provider, record.key, is_id_derived=True, is_append_only=True)
         for item in objects_of(record.value):
-            conversation.messages.append(_read_prompt(item, context))
+            conversation.messages.append(_read_prompt(item, context, conversation))
             answer = _read_answer(item)
             conversation.messages += [answer] if answer else []
         settle_list(conversation)
@@ -204,7 +205,7 @@ def _make_record(
     return Record(key, where, list(items), context=context, sources=files.exports)
 
 
-def _read_prompt(item: dict[str, Any], context: dict[str, Any]) -> Message:
+def _read_prompt(item: dict[str, Any], context: dict[str, Any], conversation: Conversation) -> Message:
     title, verb = text_of(item.get("title")) or "", text_of(context.get("verb")) or ""
     has_verb = bool(verb) and (title == verb or title[len(verb) : len(verb) + 1].isspace()) and title.startswith(verb)
     prompt = title[len(verb) + 1 :] if has_verb else title
@@ -214,12 +215,11 @@ def _read_prompt(item: dict[str, Any], context: dict[str, Any]) -> Message:
         facts = {"id": name, "purpose": "upload", "name": shown.get(name) or PurePosixPath(name).name}
         blocks.append(block_of(attach_file(context, name, reason=NOT_THERE, **facts)))
     extra = rest_of(item, READ_KEYS)
+    time = read_noted_time(item.get("time"), conversation, extra)
     links = [part for part in objects_of(item.get("subtitles")) if not _is_file_line(part)]
     if any("url" in part for part in links):
         extra["subtitles"] = links  # such as the Gem that was asked
-    return Message(
-        "", role=Role.USER, origin=Origin.HUMAN, created=read_time(item.get("time")), blocks=blocks, extra=extra
-    )
+    return Message("", role=Role.USER, origin=Origin.HUMAN, created=time, blocks=blocks, extra=extra)
 
 
 def _read_answer(item: dict[str, Any]) -> Message | None:

@@ -16,6 +16,7 @@ from pipeline.archive.conversations import Block, Conversation, Json, Kind, Mess
 from pipeline.archive.importers.inline_files import attach_url, block_of, decode_base64, keep_inline
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.linear import chain_messages, derive_id, fill_times, give_keys
+from pipeline.archive.importers.odd_values import UNKNOWN_TYPE, read_noted_time
 from pipeline.archive.importers.values import (
     first_text,
     list_of,
@@ -27,7 +28,6 @@ from pipeline.archive.importers.values import (
     without_secrets,
 )
 from pipeline.archive.reading import read_items
-from pipeline.archive.times import read_time
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
 
@@ -112,11 +112,11 @@ def read_conversation(conversation: Conversation, value: dict[str, Any], *, cont
     """Fill a conversation from an object with messages."""
     head = {**value, **object_of(value.get("conversation"))}
     conversation.is_id_derived = bool(context.get("is_id_derived"))
-    conversation.created = _time_of(head, CREATED)
-    conversation.updated = _time_of(head, UPDATED)
     conversation.model = _first_of(head, MODELS)
     known = {*IDS, *TITLES, *CREATED, *UPDATED, *MODELS, "messages", "responses", "conversation"}
     conversation.extra = rest_of(head, known)
+    conversation.created = _find_time(head, CREATED, conversation, conversation.extra)
+    conversation.updated = _find_time(head, UPDATED, conversation, conversation.extra)
     extras: dict[str, bytes] = {}
     parents: list[str | None] = []
     for item in messages_of(value):
@@ -156,8 +156,11 @@ def _first_of(record: dict[str, Any], names: Sequence[str]) -> str | None:
     return first_text(*(record.get(name) for name in names))
 
 
-def _time_of(record: dict[str, Any], names: Sequence[str]) -> str | None:
-    return next((time for name in names if (time := read_time(_unwrap_time(record.get(name))))), None)
+def _find_time(
+    record: dict[str, Any], names: Sequence[str], conversation: Conversation, extra: dict[str, Any]
+) -> str | None:
+    found = (_unwrap_time(record[name]) for name in names if record.get(name) is not None)
+    return read_noted_time(next(found, None), conversation, extra)
 
 
 def _unwrap_time(value: Any) -> Any:
@@ -177,9 +180,9 @@ def _read_message(item: dict[str, Any], conversation: Conversation, extras: dict
     message = Message("", role=role, native_id=_first_of(item, MESSAGE_IDS), author=text_of(item.get("name")))
     message.origin = Origin.HUMAN if role == Role.USER else None
     message.hidden = "context" if role == Role.SYSTEM else None
-    message.created = _time_of(item, CREATED)
     message.model = text_of(item.get("model")) or (conversation.model if role == Role.ASSISTANT else None)
     message.extra = rest_of(item, MESSAGE_KEYS)
+    message.created = _find_time(item, CREATED, conversation, message.extra)
     if role == Role.UNKNOWN:
         message.extra["role"] = _speaker_of(item)
     content = next((item[name] for name in CONTENTS if item.get(name) is not None), None)
@@ -268,4 +271,4 @@ def _keep_unknown(piece: Json) -> Block | None:
     part = object_of(piece)
     text = first_text(part.get("text"), part.get("content"))
     kind = Kind.TEXT if text else Kind.CONTEXT
-    return Block(kind, text, flags=["unknown_type"], raw=without_secrets(piece))
+    return Block(kind, text, flags=[UNKNOWN_TYPE], raw=without_secrets(piece))

@@ -36,6 +36,15 @@ def settle_list(conversation: Conversation, *, has_ids: bool = False) -> None:
     fill_times(conversation)
 
 
+def settle_path(conversation: Conversation, *, leaf: str | None) -> None:
+    """Make a tree with the path to `leaf`; None: every turn was taken back, and there is no active path."""
+    settle_tree(conversation, leaf=leaf)
+    if leaf is None:
+        conversation.active_leaf, conversation.is_leaf_guessed = None, False
+        for message in conversation.messages:
+            message.is_active = False
+
+
 def give_keys(conversation: Conversation, *, has_ids: bool = False) -> dict[str, str]:
     """Give each message its key, also where others name it; return {key before: key}.
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from pipeline.archive.conversations import Block, Conversation, Json, Kind, Message, Origin, Role
 from pipeline.archive.front_matter import read_front_matter
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
-from pipeline.archive.importers.linear import derive_id, settle_list
+from pipeline.archive.importers.linear import derive_id, fill_times, settle_list
+from pipeline.archive.importers.odd_values import read_noted_time
 from pipeline.archive.importers.provider_names import UNKNOWN, name_provider
 from pipeline.archive.importers.values import clean_value, first_text, object_of
 from pipeline.archive.reading import read_text
@@ -102,7 +103,6 @@ class MarkdownImporter:
         conversation = Conversation(str(context.get("provider") or UNKNOWN), record.key, is_migrated=True)
         conversation.is_id_derived = bool(context.get("is_id_derived"))
         conversation.is_append_only = True
-        conversation.created, conversation.updated = _find_time(facts, CREATED), _find_time(facts, UPDATED)
         conversation.model = _text(facts, "model")
         conversation.messages = [_make_message(spoken, text, conversation.model) for spoken, text in turns]
         settle_list(conversation)
@@ -111,6 +111,9 @@ class MarkdownImporter:
         choose_title(conversation, (title, "provider"), (_as_text(context.get("file_name")), "file_name"))
         kept = {"front_matter": clean_value(facts), "preamble": TITLE.sub("", head, count=1).strip()}
         conversation.extra = {name: value for name, value in kept.items() if value}
+        conversation.created = read_noted_time(_find_text(facts, CREATED), conversation, {})
+        conversation.updated = read_noted_time(_find_text(facts, UPDATED), conversation, {})
+        fill_times(conversation)
         return Parsed(conversation)
 
 
@@ -213,11 +216,11 @@ def _provider_of(spoken: Spoken) -> str:
 
 def _derive_id(facts: dict[str, Any], turns: Sequence[tuple[Spoken, str]]) -> str:
     prompts = (text for spoken, text in turns if spoken.role == Role.USER)
-    return derive_id("markdown", _find_time(facts, CREATED), next(prompts, None), _text(facts, "title"))
+    return derive_id("markdown", _find_text(facts, CREATED), next(prompts, None), _text(facts, "title"))
 
 
-def _find_time(facts: dict[str, Any], names: Sequence[str]) -> str | None:
-    return next((time for name in names if (time := read_time(_text(facts, name)))), None)
+def _find_text(facts: dict[str, Any], names: Sequence[str]) -> str | None:
+    return first_text(*(_text(facts, name) for name in names))
 
 
 def _text(facts: dict[str, Any], name: str) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -13,16 +13,23 @@ from pipeline.archive.importers.values import object_of
 
 
 class Siblings:
-    """The files of one export, for look-ups of those beside one of them."""
+    """The files of one export, for look-ups from one of them. Most files ask for none, so nothing is sorted before."""
 
     def __init__(self, file: Member, members: Sequence[Member]) -> None:
         self._folder = _folder_of(file.name)
-        self._by_name: dict[str, Member] = {}
-        self._by_base: dict[str, list[Member]] = {}
-        for member in members:
-            if member.name != file.name:
-                self._by_name[member.name] = member  # of two with one name, the later
-                self._by_base.setdefault(PurePosixPath(member.name).name, []).append(member)
+        self._others = [member for member in members if member.name != file.name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Member]:
+        return {member.name: member for member in self._others}  # of two with one name, the later
+
+    @cached_property
+    def _by_base(self) -> dict[str, list[Member]]:
+        return _group(self._by_name.values(), lambda member: _base_of(member.name))
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[Member]]:
+        return _group(self.beside(), lambda member: _base_of(member.name).split(".")[0])
 
     def beside(self) -> list[Member]:
         """Return the files of the same folder."""
@@ -32,15 +39,22 @@ class Siblings:
         """Return the file that a name means: beside the asking one, or the only one of that name anywhere."""
         for spelling in dict.fromkeys([name, unquote(name)]):
             beside = self._by_name.get(f"{self._folder}/{spelling}".lstrip("/")) or self._by_name.get(spelling)
-            same = self._by_base.get(PurePosixPath(spelling).name, [])
+            same = self._by_base.get(_base_of(spelling), [])
             if beside or len(same) == 1:
                 return beside or same[0]
         return None
 
     def find_by_id(self, file_id: str) -> Member | None:
         """Return the only file beside the asking one that is named by an id, with any ending."""
-        same = [member for member in self.beside() if PurePosixPath(member.name).name.split(".")[0] == file_id]
+        same = self._by_stem.get(file_id, [])
         return same[0] if len(same) == 1 else None
+
+
+def _group(members: Iterable[Member], name_of: Callable[[Member], str]) -> dict[str, list[Member]]:
+    groups: dict[str, list[Member]] = {}
+    for member in members:
+        groups.setdefault(name_of(member), []).append(member)
+    return groups
 
 
 class Found(NamedTuple):
@@ -65,9 +79,13 @@ def attach_file(context: Any, asked: str, *, reason: str, **facts: Any) -> Attac
     known = object_of(object_of(object_of(context).get("files")).get(asked))
     if not known:
         return Attachment(status=AttachmentStatus.MISSING, reason=reason, **facts)
-    facts = {"name": PurePosixPath(str(known["name"])).name, **facts, "size_bytes": known["size_bytes"]}
+    facts = {"name": _base_of(str(known["name"])), **facts, "size_bytes": known["size_bytes"]}
     return Attachment(status=AttachmentStatus.PRESENT, blake3=known["blake3"], export=known["export"], **facts)
 
 
 def _folder_of(name: str) -> str:
     return name.rpartition("/")[0]
+
+
+def _base_of(name: str) -> str:
+    return name.rpartition("/")[2]
