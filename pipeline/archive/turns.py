@@ -23,7 +23,7 @@ from store.identity import hash_bytes
 PROMPT_CHARACTERS = 120  # of a line of the contents
 ANCHOR_LENGTH = 12
 
-ALL_BRANCHES, ACTIVE_BRANCH = "all", "active"
+ALL_BRANCHES = "all"
 
 _SPEAKERS = {
     Role.USER: "User",
