@@ -9,27 +9,21 @@ that its number is the same in every later export. Nothing here is Markdown or H
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pipeline.archive.conversations import Attachment, Block, Conversation, Json, Kind, Message, Origin, Role
-from pipeline.archive.markdown_texts import clean_address
-from pipeline.archive.readable_texts import clean_line, clean_text
+from pipeline.archive.branches import Tree
+from pipeline.archive.conversations import Kind, Message, Origin, Role
+from pipeline.archive.pieces import THINKING, Piece, ShowAttachment, ShownAttachment, Source, list_sources, show_block
+from pipeline.archive.readable_texts import clean_line
 from pipeline.archive.views import View
 from store.identity import hash_bytes
 
-RESULT_LINES = 80
-RESULT_CHARACTERS = 12_000
-RAW_LINES = 200
-FIELD_CHARACTERS = 100  # a longer value of a call stands in lines of its own
 PROMPT_CHARACTERS = 120  # of a line of the contents
 ANCHOR_LENGTH = 12
-THINKING = "Thinking"  # where the provider has no words for how long
 
-ALL_BRANCHES, ACTIVE_BRANCH = "all", "active"
+ALL_BRANCHES = "all"
 
 _SPEAKERS = {
     Role.USER: "User",
@@ -45,18 +39,7 @@ _ORIGINS = {
     Origin.COMPACTION_SUMMARY: "Summary of what came before",
     Origin.NOTIFICATION: "Notification",
 }
-_UNSAID_ORIGINS = (Origin.RUNTIME_CONTEXT, Origin.NOTIFICATION)
 _TOLD_STATUSES = ("interrupted", "in_progress", "finished_partial_completion", "error", "truncated", "incomplete")
-_TOLD_FLAGS = {
-    "interrupted": "interrupted",
-    "error": "error",
-    "redacted": "redacted by the provider",
-    "ambiguous": "one of several drafts or pieces",
-    "cut_off": "cut off",
-    "truncated": "truncated",
-    "refusal": "refusal",
-    "paste": "pasted",
-}
 _MODELS_TURN = (Role.ASSISTANT, Role.TOOL)
 
 
@@ -65,55 +48,6 @@ class Options(NamedTuple):
 
     branch: str | int = ALL_BRANCHES
     shows_hidden: bool = False
-
-
-class ShownAttachment(NamedTuple):
-    """An attachment as a page shows it. Without `file` there are no bytes, and `reason` says why."""
-
-    name: str
-    facts: str  # such as "image/png, 12 KB"
-    reason: str
-    file: str | None  # where it lies, seen from the page, percent-encoded
-    is_image: bool = False
-    data_url: str | None = None  # of a small image
-    width: int | None = None
-    height: int | None = None
-    preview: str | None = None  # of a text
-    more: str = ""  # what the preview leaves out
-    url: str | None = None  # of one that lies elsewhere
-
-
-class Field(NamedTuple):
-    """One value of a tool's input."""
-
-    name: str
-    text: str
-    is_long: bool
-
-
-class Piece(NamedTuple):
-    """A block of a message as it is shown."""
-
-    kind: str  # as Kind; "unknown" for what no importer knows
-    text: str = ""
-    title: str = ""
-    language: str = ""
-    anchors: tuple[str, ...] = ()  # of the messages that begin here, and not a turn
-    notes: tuple[str, ...] = ()
-    fields: tuple[Field, ...] = ()
-    call_id: str | None = None
-    results: tuple[Piece, ...] = ()  # of a tool_use
-    more: str = ""  # what was cut, such as "12 more lines"
-    is_error: bool = False
-    attachment: ShownAttachment | None = None
-
-
-class Source(NamedTuple):
-    """What an answer cites."""
-
-    title: str
-    url: str | None
-    quote: str
 
 
 class BranchLink(NamedTuple):
@@ -185,85 +119,10 @@ def anchor_of(key: str) -> str:
     return f"m-{hash_bytes(key.encode())[:ANCHOR_LENGTH]}"
 
 
-# Branches
-
-
-class Tree:
-    """The messages of a conversation with their children, and its branches.
-
-    A branch begins with a root or with a later child of a message, and goes on with first children. So it never
-    changes its beginning; a newer export can only add to its end, and add branches.
-    """
-
-    def __init__(self, conversation: Conversation) -> None:
-        self.messages = {message.key: message for message in conversation.messages}
-        self.order = {message.key: number for number, message in enumerate(conversation.messages)}
-        self.parents = self._link(conversation.messages)
-        self.children: dict[str | None, list[Message]] = defaultdict(list)
-        for message in sorted(conversation.messages, key=lambda each: (each.variant, self.order[each.key])):
-            self.children[self.parents[message.key]].append(message)
-        self.branches = self._list_branches()
-        self.branch_by_key = {key: number for number, chain in enumerate(self.branches, 1) for key in chain}
-        self.active_path = self._find_active_path(conversation)
-
-    def _link(self, messages: Sequence[Message]) -> dict[str, str | None]:
-        """Return each message's parent; None for a root, which is also where a circle is cut."""
-        parents: dict[str, str | None] = {}
-        for message in messages:
-            path: dict[str, None] = {}
-            key: str | None = message.key
-            while key in self.messages and key not in parents and key not in path:
-                path[key] = None
-                key = self.messages[key].parent
-            for step in reversed(path):
-                parents[step] = key if key in parents else None
-                key = step
-        return parents
-
-    def _list_branches(self) -> list[list[str]]:
-        """Return the keys of each branch, by the time at which it begins."""
-        heads = [message for siblings in self.children.values() for message in siblings[1:]]
-        roots = self.children.get(None, [])
-        heads.sort(key=lambda head: (self._time_of(head), self.order[head.key]))
-        return [list(self._follow(head)) for head in [*roots[:1], *heads]]
-
-    def _follow(self, head: Message) -> Iterator[str]:
-        message: Message | None = head
-        while message:
-            yield message.key
-            message = next(iter(self.children.get(message.key, ())), None)
-
-    def _time_of(self, message: Message) -> str:
-        """Return when a message was written; without a time of its own, when what it follows was."""
-        key: str | None = message.key
-        while key is not None:
-            if created := self.messages[key].created:
-                return created
-            key = self.parents[key]
-        return ""
-
-    def path_to(self, key: str | None) -> list[str]:
-        """Return the keys from the root to a message."""
-        path = []
-        while key in self.parents:
-            path.append(key)
-            key = self.parents[key]
-        return path[::-1]
-
-    def _find_active_path(self, conversation: Conversation) -> list[str]:
-        marked = [message.key for message in conversation.messages if message.is_active]
-        return self.path_to(conversation.active_leaf) or marked or (self.branches[0] if self.branches else [])
-
-    def path_of_branch(self, number: int) -> list[str]:
-        """Return the keys from the root through a branch to its end."""
-        chain = self.branches[number - 1]
-        return [*self.path_to(chain[0])[:-1], *chain]
-
-
 # The page
 
 
-def compose_page(view: View, options: Options, show_attachment: Callable[[Attachment], ShownAttachment]) -> Page:
+def compose_page(view: View, options: Options, show_attachment: ShowAttachment) -> Page:
     """Return what a transcript of a view shows. A branch that the view does not have shows nothing."""
     tree = Tree(view.conversation)
     path, is_asked = _choose_path(tree, options)
@@ -313,7 +172,7 @@ def _list_prompts(turns: Sequence[Turn]) -> Iterator[Prompt]:
 class _Composer:
     """Makes turns of paths, and remembers where each message is shown."""
 
-    def __init__(self, tree: Tree, options: Options, show_attachment: Callable[[Attachment], ShownAttachment]) -> None:
+    def __init__(self, tree: Tree, options: Options, show_attachment: ShowAttachment) -> None:
         self.tree = tree
         self.options = options
         self.show_attachment = show_attachment
@@ -376,37 +235,14 @@ class _Composer:
                 links.append(BranchLink(f"branch {number}", None))
         return links
 
-    # Pieces
-
     def _list_pieces(self, message: Message) -> Iterator[Piece]:
         if _is_hidden(message) and not self.options.shows_hidden:
             return
         anchors: tuple[str, ...] = (anchor_of(message.key),)
         for block in message.blocks:
-            for piece in self._show_block(block):
+            for piece in show_block(block, self.show_attachment, shows_hidden=self.options.shows_hidden):
                 yield piece._replace(anchors=anchors)
                 anchors = ()
-
-    def _show_block(self, block: Block) -> Iterator[Piece]:
-        notes = tuple(_TOLD_FLAGS[flag] for flag in block.flags if flag in _TOLD_FLAGS)
-        if "unknown_type" in block.flags:
-            yield from _show_unknown(block, notes)
-        elif block.kind == Kind.CITATION:
-            return
-        elif block.kind == Kind.CONTEXT or block.origin in _UNSAID_ORIGINS:
-            if self.options.shows_hidden:
-                yield _show_context(block, notes)
-        elif block.kind == Kind.TOOL_USE:
-            yield _show_call(block, notes)
-        elif block.kind == Kind.TOOL_RESULT:
-            yield _show_result(block, notes)
-        elif block.kind == Kind.THINKING:
-            yield from _show_thinking(block, notes)
-        elif (text := clean_text(block.text or "").strip("\n")).strip():
-            language = clean_line(block.language or "")
-            yield Piece(block.kind if block.kind == Kind.CODE else Kind.TEXT, text, language=language, notes=notes)
-        if block.attachment:
-            yield Piece(Kind.ATTACHMENT, attachment=self.show_attachment(block.attachment), notes=notes)
 
 
 def _is_hidden(message: Message) -> bool:
@@ -453,7 +289,7 @@ def _add_message(turn: Turn, message: Message, pieces: Sequence[Piece]) -> None:
     for piece in pieces:
         if not _join_piece(turn, piece):
             turn.pieces.append(piece)
-    turn.sources = list(dict.fromkeys([*turn.sources, *_list_sources(message)]))
+    turn.sources = list(dict.fromkeys([*turn.sources, *list_sources(message)]))
     told = {note for piece in pieces for note in piece.notes}
     if message.status in _TOLD_STATUSES and message.status not in told:
         turn.notes.append(message.status.replace("_", " "))
@@ -488,107 +324,3 @@ def _is_result_of(result: Piece, call: Piece) -> bool:
     if result.call_id or call.call_id:
         return result.call_id == call.call_id
     return not call.results and result.title in ("", call.title)
-
-
-def _list_sources(message: Message) -> Iterator[Source]:
-    for block in message.blocks:
-        if block.kind == Kind.CITATION:
-            address = clean_line(_find_text(block.extra, ("url", "uri")))
-            title, quote = clean_line(_find_text(block.extra, ("title", "name"))), clean_line(block.text or "")
-            yield Source(title or address or quote, clean_address(address), quote)
-
-
-def _find_text(values: Mapping[str, Json], names: Sequence[str]) -> str:
-    """Return the first of some values that is a text; "" if none is."""
-    return next((value for name in names if isinstance(value := values.get(name), str)), "")
-
-
-def _show_thinking(block: Block, notes: tuple[str, ...]) -> Iterator[Piece]:
-    text = clean_text(block.text or "").strip("\n")
-    if "recap" in block.flags:
-        yield Piece(Kind.THINKING, title=clean_line(text) or "Thought")
-    elif text.strip() or notes:
-        yield Piece(Kind.THINKING, text, title=THINKING, notes=notes)
-
-
-def _show_call(block: Block, notes: tuple[str, ...]) -> Piece:
-    title = clean_line(block.tool_name or "tool")
-    text, fields = _read_input(block)
-    language = clean_line(block.language or ("python" if title in ("python", "repl") else ""))
-    return Piece(
-        Kind.TOOL_USE, text, title, language, notes=notes, fields=fields, is_error=block.is_error is True,
-        call_id=block.call_id,
-    )  # fmt: skip
-
-
-def _read_input(block: Block) -> tuple[str, tuple[Field, ...]]:
-    """Return a call's input: text, or values by name."""
-    value: Json = block.input
-    if isinstance(value, dict):
-        fields = tuple(_make_field(name, item) for name, item in value.items())
-        return "", tuple(sorted(fields, key=lambda one: (one.is_long, one.name)))
-    if value is None:
-        return clean_text(block.text or ""), ()
-    return (clean_text(value) if isinstance(value, str) else _write_json(value)), ()
-
-
-def _make_field(name: str, value: Json) -> Field:
-    text = clean_text(value) if isinstance(value, str) else _write_json(value)
-    return Field(clean_line(name), text, is_long="\n" in text or len(text) > FIELD_CHARACTERS)
-
-
-def _write_json(value: Json) -> str:
-    return clean_text(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True))
-
-
-def _show_result(block: Block, notes: tuple[str, ...]) -> Piece:
-    raw = block.text if block.text is not None or block.raw is None else _write_json(block.raw)
-    text, more = cut_text(clean_text(raw or "").strip("\n"), lines=RESULT_LINES)
-    if block.exit_code is not None:
-        notes = (*notes, f"exit code {block.exit_code}")
-    title = clean_line(block.tool_name or "")
-    return Piece(
-        Kind.TOOL_RESULT, text, title, notes=notes, more=more, is_error=block.is_error is True, call_id=block.call_id
-    )
-
-
-def _show_context(block: Block, notes: tuple[str, ...]) -> Piece:
-    text, more = cut_text(clean_text(block.text or _write_raw(block)), lines=RESULT_LINES)
-    return Piece(Kind.CONTEXT, text, "Context", notes=notes, more=more)
-
-
-def _show_unknown(block: Block, notes: tuple[str, ...]) -> Iterator[Piece]:
-    """Yield the words of a block that no importer knows, if it has any, and what it was."""
-    if block.text and block.kind == Kind.TEXT:
-        yield Piece(Kind.TEXT, clean_text(block.text).strip("\n"))
-    name = block.raw.get("type") or block.raw.get("content_type") if isinstance(block.raw, dict) else None
-    title = f"Unknown: {clean_line(name)}" if isinstance(name, str) else "Unknown"
-    raw, more = cut_text(_write_raw(block), lines=RAW_LINES)
-    yield Piece("unknown", raw, title, "json", notes=notes, more=more)
-
-
-def _write_raw(block: Block) -> str:
-    value = block.raw if block.raw is not None else block.extra
-    return _write_json(value) if value else ""
-
-
-class Cut(NamedTuple):
-    """A text up to a limit, and what it leaves out in words."""
-
-    text: str
-    more: str
-
-
-def cut_text(text: str, *, lines: int, characters: int = RESULT_CHARACTERS) -> Cut:
-    r"""Return the beginning of a text.
-
-    >>> cut_text("a\nb\nc", lines=1), cut_text("abc", lines=1, characters=2)
-    (Cut(text='a', more='2 more lines'), Cut(text='ab', more='1 more character'))
-    """
-    all_lines = text.split("\n")
-    shown = "\n".join(all_lines[:lines])
-    if len(shown) > characters:
-        left = len(text) - characters
-        return Cut(shown[:characters], f"{left:,} more character{'s' * (left > 1)}")
-    left = len(all_lines) - lines
-    return Cut(shown, f"{left:,} more line{'s' * (left > 1)}" if left > 0 else "")

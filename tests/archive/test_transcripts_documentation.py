@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.archive import markdown_texts, safe_html, turns
+from pipeline.archive import markdown_texts, pieces, safe_html
+from pipeline.archive.pieces import Piece, ShownAttachment
 from pipeline.archive.render_commands import add_render
 from pipeline.archive.transcripts import (
     TEMPLATE_NAMES,
@@ -20,7 +21,7 @@ from pipeline.archive.transcripts import (
     read_template,
     render_transcript,
 )
-from pipeline.archive.turns import Options, Page, Piece, ShownAttachment, Turn
+from pipeline.archive.turns import Options, Page, Turn
 from pipeline.cli import main
 from tests.archive.made_views import make_view, open_documents, say
 from tests.archive.test_import_commands import make_chat
@@ -100,7 +101,7 @@ def test_the_templates_that_are_copied_are_those_that_are_documented():
 
 
 def test_the_limits_are_those_of_the_program():
-    assert f"{turns.RESULT_LINES} lines or {turns.RESULT_CHARACTERS:,} characters" in PAGE
+    assert f"{pieces.RESULT_LINES} lines or {pieces.RESULT_CHARACTERS:,} characters" in PAGE
     assert f"more than {markdown_texts.PARSED_CHARACTERS:,} characters" in PAGE
     assert (
         f"up to {safe_html.HIGHLIGHTED_CHARACTERS:,} characters and lines up to {safe_html.HIGHLIGHTED_LINE:,}" in PAGE
