@@ -219,10 +219,10 @@ def test_what_was_migrated_gives_way_to_a_real_export_however_old_that_is():
     migrated = chat("2026-05-01T00:00:00Z", chain("a", "b", "c", start="line"), is_migrated=True)
     real = chat("2026-01-01T00:00:00Z", chain("a", "b"))
 
-    merged = merge_in_all_orders(migrated, real)
+    merged = merge_in_all_orders(migrated, real, chat("2026-01-02T00:00:00Z", chain("a", "b")))
 
     assert list(texts_of(merged)) == ["m0", "m1"]
-    assert merged.versions == ("doc1", "doc0")
+    assert merged.versions == ("doc2", "doc1", "doc0")
     assert merge_in_all_orders(migrated).conversation.is_migrated
 
 

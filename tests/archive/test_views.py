@@ -183,6 +183,7 @@ def test_it_is_not_gone_when_the_export_is_older_of_another_account_or_not_whole
     archive.add(notebook("n5", "b", updated="2026-02-02T00:00:00Z"), owner="ann", broken=True)
 
     assert not archive.find("n1").is_gone
+    assert not archive.find("n5").is_gone  # it is newer than every whole export
 
 
 def test_it_is_not_gone_any_more_when_a_newer_export_has_it_again(archive):
