@@ -175,6 +175,10 @@ def search(
     Raises InputInvalid for a query or filter that cannot be answered, UnknownName for a value that nothing has.
     """
     expression = parse_query(query)
+    if filters.is_about_messages and "messages" not in places:
+        raise InputInvalid(
+            "Documents of experiments have no provider, role or tag. Expected these filters for messages only."
+        )
     check_filters(connection, filters)
     found: list[tuple[float, str, int]] = []
     for table in _choose_tables(filters, places):

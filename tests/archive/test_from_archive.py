@@ -14,6 +14,7 @@ from pipeline.concepts import load_concepts
 from pipeline.errors import InputInvalid
 from tests.archive.imported_store import imported, run, run_json
 from tests.archive.small_exports import ANSWER, PROMPT
+from tests.archive.test_search_page import LINEAGE, ask
 from tests.pipeline.config_folder import problems_of, write_config
 from tests.test_command_line import run as run_program
 
@@ -195,6 +196,11 @@ def test_the_lineage_of_an_essay_reaches_the_line_of_the_export_that_it_began_wi
     assert f"└─ conversation {knots['versions'][0]}  {ANSWER}" in text
     assert f"└─ export {export['doc_id']}  session.jsonl:3" in text
     assert "chats.json[0]" in text
+
+    run(folder, "conversations")
+    reached = ask(folder / "data", LINEAGE.replace("7k3f", essay))
+    assert {"essay", "draft", "conversation", "export"} == {stage for _, stage, *_ in reached}
+    assert export["doc_id"] in {doc_id for _, _, doc_id, *_ in reached}
 
     before = sorted(path.name for path in (folder / "data/docs/draft").iterdir())
     (folder / "config/concepts/origins.csv").unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.archive.conversations import Attachment, Block, Kind, Message
-from pipeline.archive.search import SNIPPET_WORDS, Filters, parse_query, read_time_limit
+from pipeline.archive.search import SNIPPET_WORDS, parse_query, read_time_limit
 from pipeline.errors import InputInvalid, UnknownName
 from tests.archive.made_archive import MadeArchive, make_view
 
@@ -207,4 +207,5 @@ def test_a_limit_keeps_the_best(archive):
 
 def test_a_place_that_is_not_asked_for_is_not_searched(archive):
     assert archive.search("low", places=("documents",)) == []
-    assert Filters(role="user").is_about_messages
+    with pytest.raises(InputInvalid, match="have no provider, role or tag"):
+        archive.search("low", places=("documents",), role="user")
