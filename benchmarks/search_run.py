@@ -15,8 +15,8 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.made_views import TURNS, Words, make_views, outline_made
-from pipeline.archive.index import INDEX_FILE, Archive, ask_index_of
 from pipeline.archive.search import PLACES, Filters, search
+from pipeline.archive.search.index import INDEX_FILE, Archive, ask_index_of
 from store.data_root import DataRoot
 
 LIMIT = 20  # hits, as the command's default

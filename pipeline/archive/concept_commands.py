@@ -55,8 +55,8 @@ def _make_concepts(arguments: argparse.Namespace) -> int:
 def _list_choices(arguments: argparse.Namespace, workspace: Any) -> list[Any]:
     """Return what is named, then what the query finds; without a query the conversations that the filters let pass."""
     from pipeline.archive.from_archive import Choice, read_choice
-    from pipeline.archive.listing import list_conversations
     from pipeline.archive.search import Filters, search
+    from pipeline.archive.search.listing import list_conversations
     from pipeline.archive.views import find_view
 
     filters = read_filters(arguments)

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.archive.coverage import skip_as_json
-from pipeline.archive.entries import Entry
 from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Skip
 from pipeline.archive.importing import describe_failure, list_keys
 from pipeline.archive.reading import peek
-from pipeline.archive.sources import open_source
+from pipeline.archive.reading.entries import Entry
+from pipeline.archive.reading.sources import open_source
 from pipeline.errors import PipelineError
 from store.data_root import DataRoot
 

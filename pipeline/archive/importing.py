@@ -43,6 +43,7 @@ from pipeline.archive.exports import (
 from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Peek, Recognition, Record, Skip
 from pipeline.archive.reading import peek
+from pipeline.archive.reading.sources import Source, open_source
 from pipeline.archive.record_tables import (
     Completed,
     RecordRow,
@@ -52,7 +53,6 @@ from pipeline.archive.record_tables import (
     write_completed,
     write_table,
 )
-from pipeline.archive.sources import Source, open_source
 from pipeline.errors import PipelineError
 from pipeline.stages import ArchiveStage
 from store.data_root import DataRoot

@@ -55,7 +55,7 @@ def _read_branch(text: str) -> str | int:
 
 
 def _render(arguments: argparse.Namespace) -> int:
-    from pipeline.archive.rendering import copy_templates, read_stamp
+    from pipeline.archive.transcripts.rendering import copy_templates, read_stamp
 
     workspace = open_workspace(arguments)
     if arguments.copy_templates:
@@ -81,9 +81,9 @@ def _render_again(arguments: argparse.Namespace, workspace: Any) -> None:
 
 
 def _render_once(arguments: argparse.Namespace, workspace: Any) -> int:
-    from pipeline.archive.rendering import DEFAULT_FOLDER, Request, render_into
     from pipeline.archive.transcripts import Format
-    from pipeline.archive.turns import Options
+    from pipeline.archive.transcripts.rendering import DEFAULT_FOLDER, Request, render_into
+    from pipeline.archive.transcripts.turns import Options
 
     request = Request(
         Format(arguments.format),

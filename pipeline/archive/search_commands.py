@@ -45,8 +45,8 @@ def read_limit(text: str) -> int:
 
 def ask_and_warn(workspace: Any, question: Callable[[Any], Answer]) -> Answer:
     """Return what the index answers; say on standard error what it could not read."""
-    from pipeline.archive.index import ask_index
-    from pipeline.archive.listing import list_unreadable
+    from pipeline.archive.search.index import ask_index
+    from pipeline.archive.search.listing import list_unreadable
 
     answer, unreadable = ask_index(workspace, lambda index: (question(index), list_unreadable(index)))
     for conversation_id, problem in unreadable:
@@ -102,7 +102,7 @@ def add_conversations(commands: Any) -> None:
 
 def _conversations(arguments: argparse.Namespace) -> int:
     from pipeline.archive.conversation_printing import format_conversations
-    from pipeline.archive.listing import list_conversations
+    from pipeline.archive.search.listing import list_conversations
 
     asked = partial(list_conversations, filters=read_filters(arguments), limit=arguments.limit)
     print_result(arguments, ask_and_warn(open_workspace(arguments), asked), format_conversations)
@@ -121,8 +121,8 @@ def add_show(commands: Any) -> None:
 
 def _show(arguments: argparse.Namespace) -> int:
     from pipeline.archive.conversation_printing import format_conversation
-    from pipeline.archive.listing import describe_view
     from pipeline.archive.notes import Notes
+    from pipeline.archive.search.listing import describe_view
     from pipeline.looking import describe_document
 
     workspace = open_workspace(arguments)

@@ -26,9 +26,9 @@ from pipeline.archive.importing import (
     keep_path,
     make_conversations,
 )
-from pipeline.archive.index import update_index
-from pipeline.archive.rendering import Failure, Request, find_missing, render_views
+from pipeline.archive.search.index import update_index
 from pipeline.archive.transcripts import Format
+from pipeline.archive.transcripts.rendering import Failure, Request, find_missing, render_views
 from pipeline.errors import InputInvalid, PipelineError
 from pipeline.stages import ArchiveStage
 from pipeline.tasks import DocumentTarget, find_workspace

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import BinaryIO, cast
 
-from pipeline.archive.members import Member
+from pipeline.archive.reading.members import Member
 
 
 class TricklingFile(io.RawIOBase):

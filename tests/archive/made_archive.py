@@ -11,10 +11,10 @@ from typing import Any
 
 from benchmarks.made_views import outline_made
 from pipeline.archive.conversations import Block, Conversation, Kind, Message, encode_conversation
-from pipeline.archive.index import Answer, Archive, ask_index_of
-from pipeline.archive.index_tables import dump_tables
 from pipeline.archive.notes import Notes
 from pipeline.archive.search import PLACES, Filters, Hit, search
+from pipeline.archive.search.index import Answer, Archive, ask_index_of
+from pipeline.archive.search.index_tables import dump_tables
 from pipeline.archive.views import View
 from store.data_root import DataRoot
 from store.durable import delete_folder

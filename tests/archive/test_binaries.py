@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.archive.binaries import find_mime_type, has_binary_bytes, is_zip
+from pipeline.archive.reading.binaries import find_mime_type, has_binary_bytes, is_zip
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ import pytest
 
 from benchmarks.made_views import make_views
 from pipeline.archive.conversations import Attachment, Block, Conversation, Kind, Message, Usage
-from pipeline.archive.index import INDEX_FILE, WRITER_LOCK, IndexUnusable, Places
-from pipeline.archive.index_tables import SCHEMA_VERSION, find_fault
+from pipeline.archive.search.index import INDEX_FILE, WRITER_LOCK, IndexUnusable, Places
+from pipeline.archive.search.index_tables import SCHEMA_VERSION, find_fault
 from pipeline.archive.views import View
 from store.errors import DocumentCorrupt
 from store.machine_locks import hold_machine_lock
@@ -329,7 +329,7 @@ ASKING = """
 import sys
 from pathlib import Path
 from benchmarks.made_views import make_views
-from pipeline.archive.index import INDEX_FILE
+from pipeline.archive.search.index import INDEX_FILE
 from tests.archive.made_archive import MadeArchive
 
 archive = MadeArchive(Path(sys.argv[1]))

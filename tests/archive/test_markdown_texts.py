@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.archive.markdown_texts import PARSED_CHARACTERS, contain, fence_code, name_language, render_html
-from pipeline.archive.safe_html import highlight_code
+from pipeline.archive.transcripts.markdown_texts import (
+    PARSED_CHARACTERS,
+    contain,
+    fence_code,
+    name_language,
+    render_html,
+)
+from pipeline.archive.transcripts.safe_html import highlight_code
 from tests.archive.pages import Page, list_dangers, show_markdown
 
 # One or more of each way in which markup gets through somewhere.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import random
 
-from pipeline.archive.neighbours import list_keys
 from pipeline.archive.reading import Item, read_items
+from pipeline.archive.reading.neighbours import list_keys
 from tests.archive.given_files import give
 
 COPIES = 400

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive.conversations import Attachment, Block
-from pipeline.archive.index_page import IndexEntry, write_index
 from pipeline.archive.transcripts import Format, read_template, render_transcript
-from pipeline.archive.turns import Options
+from pipeline.archive.transcripts.index_page import IndexEntry, write_index
+from pipeline.archive.transcripts.turns import Options
 from tests.archive.made_views import keep_file, make_png, make_view, open_documents, say
 from tests.archive.pages import Page
 from tests.archive.test_transcripts import fill

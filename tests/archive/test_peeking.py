@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from pipeline.archive.members import Member
-from pipeline.archive.peeking import PEEK_BYTES, PEEK_ELEMENTS, peek
+from pipeline.archive.reading.members import Member
+from pipeline.archive.reading.peeking import PEEK_BYTES, PEEK_ELEMENTS, peek
 from tests.archive.given_files import give
 
 

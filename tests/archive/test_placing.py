@@ -15,10 +15,17 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive.conversations import Block
-from pipeline.archive.index_page import write_index
-from pipeline.archive.placing import CHANGED, CHANGED_AND_STALE, NO_FOLDER, NOT_OURS, Placement, place_transcripts
 from pipeline.archive.transcripts import Format, make_transcript, plan_transcript, read_template
-from pipeline.archive.turns import Options
+from pipeline.archive.transcripts.index_page import write_index
+from pipeline.archive.transcripts.placing import (
+    CHANGED,
+    CHANGED_AND_STALE,
+    NO_FOLDER,
+    NOT_OURS,
+    Placement,
+    place_transcripts,
+)
+from pipeline.archive.transcripts.turns import Options
 from pipeline.archive.views import View
 from pipeline.errors import InputInvalid
 from store.data_root import DataRoot

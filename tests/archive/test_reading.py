@@ -12,18 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.archive import json_text, reading
-from pipeline.archive.members import Skip
+from pipeline.archive import reading
 from pipeline.archive.reading import (
     Item,
     Line,
     UnreadableJson,
     hash_record,
+    json_text,
     read_items,
     read_lines,
     read_text,
     read_value,
 )
+from pipeline.archive.reading.members import Skip
 from tests.archive.given_files import give
 
 JSON_VALUES = st.recursive(
@@ -52,8 +53,8 @@ def lost_of(read: Iterator[Item | Line | Skip]) -> list[str]:
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Let texts be read in pieces so small that every value is cut by them."""
-    monkeypatch.setattr("pipeline.archive.decoding.PIECE_BYTES", 7)
-    monkeypatch.setattr("pipeline.archive.json_text.PIECE_BYTES", 7)
+    monkeypatch.setattr("pipeline.archive.reading.decoding.PIECE_BYTES", 7)
+    monkeypatch.setattr("pipeline.archive.reading.json_text.PIECE_BYTES", 7)
 
 
 # Arrays
@@ -73,8 +74,8 @@ def test_where_a_piece_ends_makes_no_difference(values, piece_bytes):
     text = json.dumps(values, ensure_ascii=False)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.archive.decoding.PIECE_BYTES", piece_bytes)
-        patch.setattr("pipeline.archive.json_text.PIECE_BYTES", piece_bytes)
+        patch.setattr("pipeline.archive.reading.decoding.PIECE_BYTES", piece_bytes)
+        patch.setattr("pipeline.archive.reading.json_text.PIECE_BYTES", piece_bytes)
         found = list(read_items(give(text, step_bytes=3)))
 
     assert found == [Item(index, value) for index, value in enumerate(values)]
@@ -167,8 +168,8 @@ def test_a_broken_element_stops_no_other(broken, small_pieces):
 )
 @pytest.mark.parametrize("piece_bytes", [9, 1_000_000])
 def test_an_element_whose_quotes_do_not_match_stops_no_other(broken, piece_bytes, monkeypatch):
-    monkeypatch.setattr("pipeline.archive.decoding.PIECE_BYTES", piece_bytes)
-    monkeypatch.setattr("pipeline.archive.json_text.PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr("pipeline.archive.reading.decoding.PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr("pipeline.archive.reading.json_text.PIECE_BYTES", piece_bytes)
     good = [{"id": number, "text": "words", "list": [{"a": 1}, {"id": 2}]} for number in range(4)]
     texts = [json.dumps(value) for value in good]
 
@@ -366,7 +367,7 @@ def test_clean_values_are_told_from_others_without_reading_them_twice(monkeypatc
     def fail(*_: object) -> None:
         raise AssertionError("read with care, without a reason")
 
-    monkeypatch.setattr("pipeline.archive.clean_values._decode_with_care", fail)
+    monkeypatch.setattr("pipeline.archive.reading.clean_values._decode_with_care", fail)
     text = json.dumps([{"a": ['say "x"', "back\\slash", 'both \\" of them', "é\u2028", 1e300, -0.0, None, True, {}]}])
 
     assert values_of(read_items(give(text))) == json.loads(text)
@@ -457,7 +458,7 @@ def test_lines_come_as_they_were_wherever_pieces_end(values, piece_bytes):
     text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.archive.decoding.PIECE_BYTES", piece_bytes)
+        patch.setattr("pipeline.archive.reading.decoding.PIECE_BYTES", piece_bytes)
         found = list(read_lines(give(text)))
 
     assert found == [Line(number, value) for number, value in enumerate(values, start=1)]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive.importing import import_paths
-from pipeline.archive.rendering import Request, read_stamp, render_views
 from pipeline.archive.transcripts import Format
+from pipeline.archive.transcripts.rendering import Request, read_stamp, render_views
 from pipeline.cli import main
 from pipeline.settings import Roots
 from pipeline.workspace import Workspace

@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.archive.conversation_printing import BOLD, format_hits
 from pipeline.archive.conversations import Attachment, Block, Conversation, Message, Usage, to_json
-from pipeline.archive.listing import describe_view
 from pipeline.archive.notes import Note
+from pipeline.archive.search.listing import describe_view
 from pipeline.archive.views import View
 from tests.archive.imported_store import folder, ids_by_title, imported, run, run_json
 from tests.archive.made_archive import make_view

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.archive.index import INDEX_FILE, update_index
+from pipeline.archive.search.index import INDEX_FILE, update_index
 from pipeline.archive.views import count_usage, walk_views
 from pipeline.library import Library
 from pipeline.settings import Roots

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.archive import sources
-from pipeline.archive.entries import FileRefused
-from pipeline.archive.sources import Source, open_source
-from pipeline.archive.zip_files import OPEN_ARCHIVES, Budget
+from pipeline.archive.reading import sources
+from pipeline.archive.reading.entries import FileRefused
+from pipeline.archive.reading.sources import Source, open_source
+from pipeline.archive.reading.zip_files import OPEN_ARCHIVES, Budget
 from pipeline.errors import InputInvalid
 from tests.archive.made_zips import add_entry, change_lists, encrypt, lie_about_size, make_zip, repeat_entry, write_zip
 
@@ -81,7 +81,7 @@ def test_a_path_that_is_not_there_is_told_with_what_was_expected(look, tmp_path)
 @pytest.mark.parametrize("content", [b'[{"a": 1}]', make_zip({"b.json": b"[2]"}), b""])
 def test_standard_input_may_be_anything(content, tmp_path):
     program = (
-        "import sys; from pathlib import Path; from pipeline.archive.sources import open_source\n"
+        "import sys; from pathlib import Path; from pipeline.archive.reading.sources import open_source\n"
         "with open_source('-', temporary_folder=Path(sys.argv[1])) as source:\n"
         "    files = [(entry.name, entry.open(), entry.open()) for entry in source.entries]\n"
         "    print(source.container, [(name, one.read(3), two.read(), one.read()) for name, one, two in files])\n"

@@ -23,7 +23,7 @@ from pipeline.archive.transcripts import (
     read_template,
     render_transcript,
 )
-from pipeline.archive.turns import Options, anchor_of
+from pipeline.archive.transcripts.turns import Options, anchor_of
 from pipeline.archive.views import Outline, View
 from pipeline.errors import ConfigInvalid
 from tests.archive.made_views import (

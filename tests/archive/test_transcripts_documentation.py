@@ -11,17 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.archive import markdown_texts, pieces, safe_html
-from pipeline.archive.pieces import Piece, ShownAttachment
 from pipeline.archive.render_commands import add_render
 from pipeline.archive.transcripts import (
     TEMPLATE_NAMES,
     Format,
     _make_environment,
+    markdown_texts,
+    pieces,
     read_template,
     render_transcript,
+    safe_html,
 )
-from pipeline.archive.turns import Options, Page, Turn
+from pipeline.archive.transcripts.pieces import Piece, ShownAttachment
+from pipeline.archive.transcripts.turns import Options, Page, Turn
 from pipeline.cli import main
 from tests.archive.made_views import make_view, open_documents, say
 from tests.archive.test_import_commands import make_chat

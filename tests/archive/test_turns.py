@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.archive.attachment_files import AttachmentFiles
-from pipeline.archive.branches import Tree
 from pipeline.archive.conversations import Attachment, Block, Conversation, Lineage, Message
-from pipeline.archive.pieces import cut_text
-from pipeline.archive.turns import Options, Page, anchor_of, compose_page
+from pipeline.archive.transcripts.attachment_files import AttachmentFiles
+from pipeline.archive.transcripts.branches import Tree
+from pipeline.archive.transcripts.pieces import cut_text
+from pipeline.archive.transcripts.turns import Options, Page, anchor_of, compose_page
 from pipeline.archive.views import View
 from tests.archive.made_views import chain, make_view, open_documents, say
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from pipeline.archive.conversations import Conversation, Json
-from pipeline.archive.members import Member, Peek, Skip
+from pipeline.archive.reading.members import Member, Peek, Skip
 
 __all__ = ["Importer", "Member", "Parsed", "Peek", "Recognition", "Record", "Skip"]
 

@@ -26,14 +26,14 @@ from jinja2 import DictLoader, StrictUndefined, TemplateError, TemplateSyntaxErr
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from pipeline.archive.attachment_files import AttachmentFile, AttachmentFiles, as_records
 from pipeline.archive.conversation_documents import CONVERSATION_FILE
 from pipeline.archive.conversations import Conversation, Lineage
 from pipeline.archive.file_names import name_view
 from pipeline.archive.front_matter import write_front_matter
-from pipeline.archive.markdown_texts import contain, fence_code, name_language, render_code, render_html
 from pipeline.archive.readable_texts import clean_line
-from pipeline.archive.turns import Options, Page, compose_page
+from pipeline.archive.transcripts.attachment_files import AttachmentFile, AttachmentFiles, as_records
+from pipeline.archive.transcripts.markdown_texts import contain, fence_code, name_language, render_code, render_html
+from pipeline.archive.transcripts.turns import Options, Page, compose_page
 from pipeline.archive.views import Outline, View
 from pipeline.errors import ConfigInvalid, Problem
 from pipeline.prompts import RANDOM_FILTERS, RANDOM_GLOBALS
@@ -44,7 +44,7 @@ from store.identity import digest_of, encode_canonically, hash_bytes, id_from_di
 TRANSCRIPT_VERSION = 1  # raise it when equal inputs give other bytes, such as by a change of what a page shows
 TEMPLATE_FOLDER = "transcripts"  # within config/
 STYLE_FILE = "style.css"
-SHIPPED_FOLDER = Path(__file__).parent.parent / "pages" / TEMPLATE_FOLDER
+SHIPPED_FOLDER = Path(__file__).parents[2] / "pages" / TEMPLATE_FOLDER
 
 _PROVIDER_NAMES = {"chatgpt": "ChatGPT", "ai_studio": "AI Studio", "gemini_cli": "Gemini CLI"}
 

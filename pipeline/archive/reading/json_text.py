@@ -11,8 +11,8 @@ from collections import Counter
 from json import JSONDecodeError
 from typing import Any, BinaryIO
 
-from pipeline.archive.clean_values import Broken, decode_value, explain_error
-from pipeline.archive.decoding import PIECE_BYTES, decode_pieces
+from pipeline.archive.reading.clean_values import Broken, decode_value, explain_error
+from pipeline.archive.reading.decoding import PIECE_BYTES, decode_pieces
 
 LARGEST = 256 * 1024 * 1024  # characters of one value; in memory it is several times as many bytes
 LONGEST_WORD = 16  # of what an error may be about that begins before the window's end: -Infinity, \\ud83d
@@ -102,7 +102,7 @@ class JsonText:
 
     def offset(self) -> int:
         """Where this is in the file, in bytes; near it where the text is damaged, or not UTF-8."""
-        return self._stream.tell() - len(self.window[self.at :].encode())
+        return max(0, self._stream.tell() - len(self.window[self.at :].encode()))
 
     def _follow(self, brackets: Brackets) -> None:
         while True:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.archive.conversations import Attachment, Block, Json, Kind, Message, Origin
-from pipeline.archive.markdown_texts import clean_address
 from pipeline.archive.readable_texts import clean_line, clean_text
+from pipeline.archive.transcripts.markdown_texts import clean_address
 
 RESULT_LINES = 80
 RESULT_CHARACTERS = 12_000

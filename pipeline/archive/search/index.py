@@ -28,7 +28,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from pipeline.archive.index_tables import (
+from pipeline.archive.notes import Notes
+from pipeline.archive.search.index_tables import (
     SCHEMA_VERSION,
     create_tables,
     delete_document,
@@ -42,7 +43,6 @@ from pipeline.archive.index_tables import (
     write_unreadable,
     write_view,
 )
-from pipeline.archive.notes import Notes
 from pipeline.archive.views import Outline, View, outline_views, walk_views
 from pipeline.completeness import CLOCK_TICK_NS
 from pipeline.errors import PipelineError

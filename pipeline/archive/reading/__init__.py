@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from pipeline.archive.clean_values import Broken, decode_value, explain_error, hash_record
-from pipeline.archive.decoding import decode_pieces
-from pipeline.archive.json_text import LARGEST, Cut, JsonText, find_end_of_space, is_cut
-from pipeline.archive.members import Member, Skip
-from pipeline.archive.neighbours import Neighbours
-from pipeline.archive.peeking import looks_like_lines, peek
+from pipeline.archive.reading.clean_values import Broken, decode_value, explain_error, hash_record
+from pipeline.archive.reading.decoding import decode_pieces
+from pipeline.archive.reading.json_text import LARGEST, Cut, JsonText, find_end_of_space, is_cut
+from pipeline.archive.reading.members import Member, Skip
+from pipeline.archive.reading.neighbours import Neighbours
+from pipeline.archive.reading.peeking import looks_like_lines, peek
 from pipeline.errors import PipelineError
 
 __all__ = [

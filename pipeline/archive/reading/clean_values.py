@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from pipeline.archive.conversations import Json
-from pipeline.archive.decoding import REPLACEMENT
+from pipeline.archive.reading.decoding import REPLACEMENT
 from store.identity import hash_bytes
 
 DEEPEST = 200  # levels of lists and objects within a value

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.archive.catalogue import Group, read_catalogue
-from pipeline.archive.index_page import write_index
-from pipeline.archive.placing import ViewKey, place_transcripts
 from pipeline.archive.transcripts import (
     SHIPPED_FOLDER,
     TEMPLATE_FOLDER,
@@ -25,7 +23,9 @@ from pipeline.archive.transcripts import (
     plan_transcript,
     read_template,
 )
-from pipeline.archive.turns import Options
+from pipeline.archive.transcripts.index_page import write_index
+from pipeline.archive.transcripts.placing import ViewKey, place_transcripts
+from pipeline.archive.transcripts.turns import Options
 from pipeline.archive.views import View, find_view, outline_views, walk_views
 from pipeline.errors import InputInvalid, PipelineError
 from pipeline.stages import ArchiveStage

@@ -13,10 +13,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pipeline.archive.branches import Tree
 from pipeline.archive.conversations import Kind, Message, Origin, Role
-from pipeline.archive.pieces import THINKING, Piece, ShowAttachment, ShownAttachment, Source, list_sources, show_block
 from pipeline.archive.readable_texts import clean_line
+from pipeline.archive.transcripts.branches import Tree
+from pipeline.archive.transcripts.pieces import (
+    THINKING,
+    Piece,
+    ShowAttachment,
+    ShownAttachment,
+    Source,
+    list_sources,
+    show_block,
+)
 from pipeline.archive.views import View
 from store.identity import hash_bytes
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pipeline.archive.conversations import Role
-from pipeline.archive.index_tables import WORD_BREAK, break_words
+from pipeline.archive.search.index_tables import WORD_BREAK, break_words
 from pipeline.errors import InputInvalid, UnknownName
 
 PLACES = ("messages", "documents")

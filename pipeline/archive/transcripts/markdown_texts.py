@@ -22,7 +22,7 @@ from markdown_it.common.utils import normalizeReference
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
-from pipeline.archive.safe_html import ALLOWED_SCHEMES, clean_html, highlight_code
+from pipeline.archive.transcripts.safe_html import ALLOWED_SCHEMES, clean_html, highlight_code
 
 PARSED_CHARACTERS = 200_000  # of one text: honest prose takes the parser 0.4 s, what is made to be slow 5 s
 DEEPEST_NESTING = 40  # of lists and quotations; the parser leaves out what lies deeper

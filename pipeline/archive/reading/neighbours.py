@@ -15,8 +15,8 @@ from contextlib import suppress
 from json import JSONDecodeError
 from typing import Any
 
-from pipeline.archive.clean_values import Broken, decode_value
-from pipeline.archive.json_text import Cut, JsonText
+from pipeline.archive.reading.clean_values import Broken, decode_value
+from pipeline.archive.reading.json_text import Cut, JsonText
 
 NEAR = 64 * 1024 * 1024  # characters in which a neighbour is looked for
 MOST_CANDIDATES = 1000  # of a window

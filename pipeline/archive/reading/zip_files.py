@@ -24,8 +24,15 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, NamedTuple, cast
 
-from pipeline.archive.entries import Entry, FileRefused, clean_name, find_common_folder, is_system_file, show_name
-from pipeline.archive.members import Skip
+from pipeline.archive.reading.entries import (
+    Entry,
+    FileRefused,
+    clean_name,
+    find_common_folder,
+    is_system_file,
+    show_name,
+)
+from pipeline.archive.reading.members import Skip
 
 GIB = 1024**3
 PIECE_BYTES = 1024 * 1024

@@ -15,9 +15,9 @@ from pipeline.archive.conversation_documents import EXTRAS_FOLDER
 from pipeline.archive.conversations import Attachment, AttachmentStatus, Conversation
 from pipeline.archive.exports import CONTENT_FILE
 from pipeline.archive.file_names import GivenName, name_attachments
-from pipeline.archive.markdown_texts import clean_address
-from pipeline.archive.pieces import ShownAttachment, cut_text
 from pipeline.archive.readable_texts import clean_line, clean_text
+from pipeline.archive.transcripts.markdown_texts import clean_address
+from pipeline.archive.transcripts.pieces import ShownAttachment, cut_text
 from pipeline.archive.views import View
 from pipeline.stages import ArchiveStage
 from store.documents import Document, DocumentStore

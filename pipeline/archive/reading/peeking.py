@@ -12,11 +12,11 @@ from typing import Any
 import ijson
 from ijson.common import ObjectBuilder
 
-from pipeline.archive.binaries import HEAD_BYTES, find_mime_type, has_binary_bytes
-from pipeline.archive.clean_values import Broken, decode_value
-from pipeline.archive.decoding import UTF_8, decode_pieces, find_encoding, read_fully
-from pipeline.archive.json_text import find_end_of_space
-from pipeline.archive.members import Member, Peek
+from pipeline.archive.reading.binaries import HEAD_BYTES, find_mime_type, has_binary_bytes
+from pipeline.archive.reading.clean_values import Broken, decode_value
+from pipeline.archive.reading.decoding import UTF_8, decode_pieces, find_encoding, read_fully
+from pipeline.archive.reading.json_text import find_end_of_space
+from pipeline.archive.reading.members import Member, Peek
 
 PEEK_BYTES = 64 * 1024
 PEEK_LINES = 32

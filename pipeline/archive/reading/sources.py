@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
-from pipeline.archive.binaries import is_zip
-from pipeline.archive.entries import Entry, FileRefused, clean_name, is_system_file, is_tool_folder, show_name
-from pipeline.archive.members import Skip
-from pipeline.archive.zip_files import Budget, Listing, MeasuredFile, Meter, Open, ZipReader, ZipUnreadable
+from pipeline.archive.reading.binaries import is_zip
+from pipeline.archive.reading.entries import Entry, FileRefused, clean_name, is_system_file, is_tool_folder, show_name
+from pipeline.archive.reading.members import Skip
+from pipeline.archive.reading.zip_files import Budget, Listing, MeasuredFile, Meter, Open, ZipReader, ZipUnreadable
 from pipeline.errors import InputInvalid
 
 STDIN = "-"

@@ -28,8 +28,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from pipeline.archive.file_names import make_slug
-from pipeline.archive.index_page import IndexEntry
 from pipeline.archive.transcripts import Format, file_of, folder_of
+from pipeline.archive.transcripts.index_page import IndexEntry
 from pipeline.errors import InputInvalid
 from store.data_root import DataRoot
 from store.documents import Document
