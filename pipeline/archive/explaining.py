@@ -67,9 +67,9 @@ def _format_file(file: Json) -> Iterator[str]:
     name = f"  {file['name']}: {file['kind'] or 'unreadable'}, {file['peeked']} peeked"
     if file["importer"]:
         kept = ", kept beside the conversations" if file["artifact"] else ""
-        yield f"{name}: {file['importer']}, because it {file['reason']}{kept}"
+        yield f"{name}: {file['importer']}, {file['reason']}{kept}"
     else:
         keys = f"; keys: {', '.join(file['keys'])}" if file["keys"] else ""
         yield f"{name}: {file['reason']}{keys}"
-    if others := [importer for importer in file["asked"] if importer != file["importer"]]:
-        yield f"    asked before and not taken by: {', '.join(others)}"
+    if file["importer"] and len(file["asked"]) > 1:
+        yield f"    not taken by {', '.join(file['asked'][:-1])}, which were asked before"

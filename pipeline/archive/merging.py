@@ -234,7 +234,9 @@ def _fill_attachments(newer: list[Attachment], older: list[Attachment]) -> None:
         if found is not None and _status_rank(found) > _status_rank(attachment):
             for name in ("status", "reason", "blake3", "export", "extra_file", "extra_document", "is_derived"):
                 setattr(attachment, name, getattr(found, name))
-            attachment.size_bytes = found.size_bytes if attachment.size_bytes is None else attachment.size_bytes
+            for name in ("name", "mime_type", "size_bytes", "width", "height"):
+                if getattr(attachment, name) is None:
+                    setattr(attachment, name, getattr(found, name))
 
 
 def _find_attachment(attachments: list[Attachment], wanted: Attachment, position: int) -> Attachment | None:

@@ -105,12 +105,13 @@ def show_block(block: Block, show_attachment: ShowAttachment, *, shows_hidden: b
 
 
 def list_sources(message: Message) -> Iterator[Source]:
-    """Yield what a message cites."""
+    """Yield what a message cites. The text of a citation is its title, and a quote where there is a title beside it."""
     for block in message.blocks:
         if block.kind == Kind.CITATION:
             address = clean_line(_find_text(block.extra, ("url", "uri")))
-            title, quote = clean_line(_find_text(block.extra, ("title", "name"))), clean_line(block.text or "")
-            yield Source(title or address or quote, clean_address(address), quote)
+            title, text = clean_line(_find_text(block.extra, ("title", "name"))), clean_line(block.text or "")
+            if title or text or address:
+                yield Source(title or text or address, clean_address(address), text if title else "")
 
 
 def _find_text(values: Mapping[str, Json], names: Sequence[str]) -> str:
@@ -123,7 +124,8 @@ def _show_thinking(block: Block, notes: tuple[str, ...]) -> Iterator[Piece]:
     if "recap" in block.flags:
         yield Piece(Kind.THINKING, title=clean_line(text) or "Thought")
     elif text.strip() or notes:
-        yield Piece(Kind.THINKING, text, title=THINKING, notes=notes)
+        title = clean_line(_find_text(block.extra, ("summary",))) or THINKING
+        yield Piece(Kind.THINKING, text, title=title, notes=notes)
 
 
 def _show_call(block: Block, notes: tuple[str, ...]) -> Piece:
