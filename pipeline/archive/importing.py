@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
 from pipeline.archive.conversation_documents import (
@@ -210,20 +210,16 @@ def make_conversations(
     found: dict[str, SetCoverage] = {}
     with hold_machine_lock(data.temporary_folder / LOCK_FILE):
         known = _read_completed(data, importers)
-        present: set[str] | None = None
+        present = _Present(data)
         completed = []
         for listed in list_sets(data.documents):
             kept = asked_by_id.get(listed.doc_id)
-            files = read_files(data.tasks_folder, listed.doc_id) if kept and listed.doc_id in known else None
-            if kept and files is not None:
-                found[listed.doc_id] = kept.cover([_as_unchanged(file) for file in files])
-            if files is not None or (listed.doc_id in known and not kept):
+            if listed.doc_id in known and (covered := _cover_known(data, listed.doc_id, kept)) is not None:
+                found |= covered
                 completed.append(listed.doc_id)
                 continue
-            if present is None:
-                present = set(data.documents.list_ids(ArchiveStage.CONVERSATION))
             each = kept or KeptSet(read_set(data.documents, listed.doc_id), "", is_new=False)
-            making = SetMaking(data, each.export_set, present, reader=reader, watcher=watcher, importers=importers)
+            making = SetMaking(data, each.export_set, present.ids, reader=reader, watcher=watcher, importers=importers)
             files = making.make()
             if making.is_final:
                 completed.append(listed.doc_id)
@@ -232,6 +228,25 @@ def make_conversations(
         _write_completed(data, importers, completed)
     earlier = [each for set_id, each in found.items() if set_id not in asked_by_id]
     return Coverage([found[set_id] for set_id in asked_by_id], earlier)
+
+
+class _Present:
+    """The conversation documents that are there; listed when they are first asked for."""
+
+    def __init__(self, data: DataRoot) -> None:
+        self._data = data
+
+    @cached_property
+    def ids(self) -> set[str]:
+        return set(self._data.documents.list_ids(ArchiveStage.CONVERSATION))
+
+
+def _cover_known(data: DataRoot, set_id: str, kept: KeptSet | None) -> dict[str, SetCoverage] | None:
+    """Return the coverage of a set of which nothing is missing, if it was asked for; None if that cannot be told."""
+    if kept is None:
+        return {}
+    files = read_files(data.tasks_folder, set_id)
+    return None if files is None else {set_id: kept.cover([_as_unchanged(file) for file in files])}
 
 
 def _read_completed(data: DataRoot, importers: Sequence[Importer]) -> frozenset[str]:
