@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
 from pipeline.archive.conversation_documents import (
@@ -49,6 +49,7 @@ from pipeline.archive.record_tables import (
     RecordRow,
     RecordTable,
     read_completed,
+    read_files,
     read_table,
     write_completed,
     write_table,
@@ -95,6 +96,10 @@ class KeptSet(NamedTuple):
     export_set: ExportSet
     source: str
     is_new: bool
+
+    def cover(self, files: list[FileCoverage]) -> SetCoverage:
+        """Return the coverage of the set, with what became of its files."""
+        return SetCoverage(self.export_set.doc_id, self.source, self.is_new, list(self.export_set.skips), files)
 
 
 def import_paths(
@@ -205,24 +210,43 @@ def make_conversations(
     found: dict[str, SetCoverage] = {}
     with hold_machine_lock(data.temporary_folder / LOCK_FILE):
         known = _read_completed(data, importers)
-        present = set(data.documents.list_ids(ArchiveStage.CONVERSATION))
+        present = _Present(data)
         completed = []
         for listed in list_sets(data.documents):
             kept = asked_by_id.get(listed.doc_id)
-            if listed.doc_id in known and kept is None:
+            if listed.doc_id in known and (covered := _cover_known(data, listed.doc_id, kept)) is not None:
+                found |= covered
                 completed.append(listed.doc_id)
                 continue
-            export_set = kept.export_set if kept else read_set(data.documents, listed.doc_id)
-            making = SetMaking(data, export_set, present, reader=reader, watcher=watcher, importers=importers)
+            each = kept or KeptSet(read_set(data.documents, listed.doc_id), "", is_new=False)
+            making = SetMaking(data, each.export_set, present.ids, reader=reader, watcher=watcher, importers=importers)
             files = making.make()
             if making.is_final:
                 completed.append(listed.doc_id)
             if kept or making.was_made:
-                source, is_new = (kept.source, kept.is_new) if kept else ("", False)
-                found[listed.doc_id] = SetCoverage(listed.doc_id, source, is_new, list(export_set.skips), files)
+                found[listed.doc_id] = each.cover(files)
         _write_completed(data, importers, completed)
     earlier = [each for set_id, each in found.items() if set_id not in asked_by_id]
     return Coverage([found[set_id] for set_id in asked_by_id], earlier)
+
+
+class _Present:
+    """The conversation documents that are there; listed when they are first asked for."""
+
+    def __init__(self, data: DataRoot) -> None:
+        self._data = data
+
+    @cached_property
+    def ids(self) -> set[str]:
+        return set(self._data.documents.list_ids(ArchiveStage.CONVERSATION))
+
+
+def _cover_known(data: DataRoot, set_id: str, kept: KeptSet | None) -> dict[str, SetCoverage] | None:
+    """Return the coverage of a set of which nothing is missing, if it was asked for; None if that cannot be told."""
+    if kept is None:
+        return {}
+    files = read_files(data.tasks_folder, set_id)
+    return None if files is None else {set_id: kept.cover([_as_unchanged(file) for file in files])}
 
 
 def _read_completed(data: DataRoot, importers: Sequence[Importer]) -> frozenset[str]:

@@ -112,16 +112,33 @@ def _encode_rows(rows: Iterable[RecordRow]) -> bytes:
 
 def read_table(tasks_folder: Path, set_id: str) -> RecordTable | None:
     """Return the table of a set; None if there is none that can be used."""
-    folder = folder_of(tasks_folder, set_id)
     try:
-        coverage = json.loads(read_file(folder / COVERAGE_FILE))
-        records = read_file(folder / RECORDS_FILE)
-        if coverage["schema"] != SCHEMA or coverage["records_blake3"] != hash_bytes(records):
+        coverage = _read_coverage(tasks_folder, set_id)
+        records = read_file(folder_of(tasks_folder, set_id) / RECORDS_FILE)
+        if coverage["records_blake3"] != hash_bytes(records):
             return None
-        files = [FileCoverage.from_json(file) for file in coverage["files"]]
-        return RecordTable(coverage["importers"], files, _decode_rows(records), coverage["whole"])
+        return RecordTable(coverage["importers"], _decode_files(coverage), _decode_rows(records), coverage["whole"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def read_files(tasks_folder: Path, set_id: str) -> list[FileCoverage] | None:
+    """Return what became of each file of a set, without the rows of its table; None if there is none."""
+    try:
+        return _decode_files(_read_coverage(tasks_folder, set_id))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_coverage(tasks_folder: Path, set_id: str) -> Json:
+    coverage: Json = json.loads(read_file(folder_of(tasks_folder, set_id) / COVERAGE_FILE))
+    if coverage["schema"] != SCHEMA:
+        raise ValueError("another form of coverage")
+    return coverage
+
+
+def _decode_files(coverage: Json) -> list[FileCoverage]:
+    return [FileCoverage.from_json(file) for file in coverage["files"]]
 
 
 def _decode_rows(content: bytes) -> list[RecordRow]:
