@@ -81,11 +81,12 @@ def test_the_id_follows_from_versions_template_and_options(tmp_path):
         plan_transcript(Outline(("a" * 16,)), template, Options()),
         plan_transcript(outline._replace(is_gone=True), template, Options()),
         plan_transcript(outline._replace(origins=("c" * 16,)), template, Options()),
+        plan_transcript(outline._replace(version=outline.version + 1), template, Options()),
         plan_transcript(outline, read_template(tmp_path, Format.MARKDOWN), Options()),
         plan_transcript(outline, template, Options(branch=1)),
         plan_transcript(outline, template, Options(shows_hidden=True)),
     ]
-    assert len({plan.doc_id, *(other.doc_id for other in others)}) == 7
+    assert len({plan.doc_id, *(other.doc_id for other in others)}) == 1 + len(others)
 
 
 def test_the_id_of_a_transcript_is_pinned(tmp_path):
@@ -93,7 +94,7 @@ def test_the_id_of_a_transcript_is_pinned(tmp_path):
 
     plan = plan_transcript(Outline(("a" * 16,)), template, Options())
 
-    assert plan.doc_id == "2p3kh575sxrghpd9"
+    assert plan.doc_id == "1knqbyzbf40d3mzn"
 
 
 @pytest.mark.parametrize("form", FORMATS)

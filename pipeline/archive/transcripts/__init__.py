@@ -128,6 +128,7 @@ def plan_transcript(outline: Outline, template: TranscriptTemplate, options: Opt
     """Return what a transcript is made from, and its id."""
     inputs = {
         "version": TRANSCRIPT_VERSION,
+        "merging": outline.version,
         "conversations": sorted(outline.versions),
         "origins": sorted(outline.origins),
         "is_gone": outline.is_gone,
