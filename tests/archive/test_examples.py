@@ -7,7 +7,10 @@ import importlib
 
 import pytest
 
-MODULES = ("file_names", "markdown_texts", "pieces", "readable_texts", "transcripts", "turns")
+MODULES = (
+    *("file_names", "readable_texts", "transcripts"),
+    *("transcripts.markdown_texts", "transcripts.pieces", "transcripts.turns"),
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -23,6 +23,8 @@ NAMES = [
     "dashboard",
     "planning",
     "two_workers",
+    "archive",
+    "search",
     "document_cost",
     "verification",
 ]
