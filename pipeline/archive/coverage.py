@@ -18,6 +18,8 @@ from pipeline.archive.importers.interface import Skip
 
 SHOWN_SKIPS = 1000  # of one file that are kept with their places; all are counted
 SHOWN_PLACES = 5  # of one reason, in the text for people
+SHOWN_FILES = 50  # without anything to say of them; of more there is a line for each importer
+SHOWN_OTHERS = 500
 NOT_RECOGNISED = "not recognised"
 
 Json = dict[str, Any]
@@ -210,11 +212,30 @@ def _format_set(each: Json, title: str) -> Iterator[str]:
     if artifacts:
         names = ", ".join(artifacts[:SHOWN_PLACES]) + (" …" if len(artifacts) > SHOWN_PLACES else "")
         yield f"  kept, without conversations: {_count(len(artifacts), 'file')}: {names}"
-    for file in each["files"]:
+    smooth = [file for file in each["files"] if file["importer"] and not file["skips"] and not file["artifact"]]
+    others = each["files"]
+    if len(smooth) > SHOWN_FILES:
+        yield from _sum_up(smooth)
+        told = {file["name"] for file in smooth}
+        others = [file for file in others if file["name"] not in told]
+    for file in others[:SHOWN_OTHERS]:
         yield from _format_file(file)
+    if len(others) > SHOWN_OTHERS:
+        yield f"  … and {_count(len(others) - SHOWN_OTHERS, 'more file')}: --json names all"
     lost, noted = _split_skips(each["refused"])
     yield from _format_skips(lost, "  refused")
     yield from _format_skips(noted, "  passed over")
+
+
+def _sum_up(files: list[Json]) -> Iterator[str]:
+    """Yield a line for each importer, for files of which there is nothing else to say."""
+    by_importer: dict[str, list[Json]] = {}
+    for file in files:
+        by_importer.setdefault(f"{file['importer']} {file['version']}", []).append(file)
+    for importer, its_files in sorted(by_importer.items()):
+        imported, unchanged = (sum(file[name] for file in its_files) for name in ("imported", "unchanged"))
+        number = _count(len(its_files), "file")
+        yield f"  {importer}: {number}: {imported:,} imported, {unchanged:,} unchanged, 0 skipped"
 
 
 def _format_file(file: Json) -> Iterator[str]:

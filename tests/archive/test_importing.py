@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import exports, importing
-from pipeline.archive.coverage import Coverage, FileCoverage, SetCoverage, format_coverage
+from pipeline.archive.coverage import SHOWN_FILES, Coverage, FileCoverage, SetCoverage, format_coverage
 from pipeline.archive.exports import keep_file, keep_set, list_sets
 from pipeline.archive.importers.interface import Skip
 from pipeline.archive.importing import import_again, import_paths
@@ -419,3 +419,18 @@ def test_a_set_is_later_than_every_other_one_also_when_the_clock_was_put_back(da
 
     assert second.created_at == "2026-06-01T00:00:00.000001Z"
     assert [each.doc_id for each in list_sets(data.documents)][1] == second.doc_id
+
+
+def test_of_many_files_without_a_skip_the_text_has_a_line_an_importer_and_names_the_others():
+    smooth = [
+        FileCoverage(f"s{number}.jsonl", "e" * 16, 10, "claude_code", 1, seen=1, imported=1)
+        for number in range(SHOWN_FILES + 1)
+    ]
+    unknown = FileCoverage("x.bin", "e" * 16, 10, reason="not recognised")
+
+    coverage = Coverage([SetCoverage("s" * 16, "sessions", is_new=True, refused=[], files=[*smooth, unknown])])
+    text = format_coverage(coverage.as_json())
+
+    assert f"claude_code 1: {SHOWN_FILES + 1} files: {SHOWN_FILES + 1} imported" in text
+    assert "s7.jsonl" not in text
+    assert "x.bin: not recognised, kept" in text
