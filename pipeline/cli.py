@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,15 @@ from pipeline.archive.import_commands import add_import
 from pipeline.archive.render_commands import add_render
 from pipeline.archive.search_commands import add_conversations, add_note, add_search, add_show, add_tag
 from pipeline.build_result import BuildResult
-from pipeline.command_line import Command, add_command, open_workspace, print_result, roots_of
+from pipeline.command_line import (
+    Command,
+    add_command,
+    open_workspace,
+    print_result,
+    read_amount,
+    read_whole_number,
+    roots_of,
+)
 from pipeline.completeness import find_complete
 from pipeline.errors import InputInvalid, PipelineError
 from pipeline.keeping_commands import add_attempts, add_log, add_repair, add_reroll, add_verify
@@ -180,36 +187,20 @@ def _add_batch_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _read_seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time to wait. Expected seconds above 0, such as 60.")
-    return seconds
+    return read_amount(text, refusal="is no time to wait. Expected seconds above 0, such as 60.")
 
 
 def _read_concurrency(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= HIGHEST_CONCURRENCY:
-        expected = f"Expected a whole number from 1 to {HIGHEST_CONCURRENCY}."
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of documents. {expected}")
-    return int(text)
+    refusal = f"is no number of documents. Expected a whole number from 1 to {HIGHEST_CONCURRENCY}."
+    return read_whole_number(text, 1, HIGHEST_CONCURRENCY, refusal=refusal)
 
 
 def _read_usd(text: str) -> float:
-    try:
-        usd = float(text)
-    except ValueError:
-        usd = math.nan
-    if not 0 < usd < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no budget. Expected dollars above 0, such as 2.50.")
-    return usd
+    return read_amount(text, refusal="is no budget. Expected dollars above 0, such as 2.50.")
 
 
 def _read_tokens(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no budget. Expected a whole number of tokens, at least 1.")
-    return int(text)
+    return read_whole_number(text, 1, refusal="is no budget. Expected a whole number of tokens, at least 1.")
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -271,15 +262,12 @@ def _add_scheduler(commands: Any) -> None:
 
 
 def _read_port(text: str) -> int:
-    if not text.isdecimal() or int(text) > HIGHEST_PORT:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port. Expected a whole number from 0 to {HIGHEST_PORT}.")
-    return int(text)
+    refusal = f"is no port. Expected a whole number from 0 to {HIGHEST_PORT}."
+    return read_whole_number(text, 0, HIGHEST_PORT, refusal=refusal)
 
 
 def _read_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count. Expected a whole number from 1.")
-    return int(text)
+    return read_whole_number(text, 1, refusal="is no count. Expected a whole number from 1.")
 
 
 def _serve_scheduler(arguments: argparse.Namespace) -> int:
@@ -584,9 +572,8 @@ def _add_gc(commands: Any) -> None:
 
 
 def _read_days(text: str) -> timedelta:
-    if not text.isdecimal() or int(text) > HIGHEST_DAYS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of days. Expected a whole number to {HIGHEST_DAYS}.")
-    return timedelta(days=int(text))
+    refusal = f"is no number of days. Expected a whole number to {HIGHEST_DAYS}."
+    return timedelta(days=read_whole_number(text, 0, HIGHEST_DAYS, refusal=refusal))
 
 
 def _gc(arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -41,3 +42,21 @@ def print_result(arguments: argparse.Namespace, value: Any, format_text: Callabl
         print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
     else:
         print(printing.make_visible(format_text(value)), flush=True)
+
+
+def read_amount(text: str, *, refusal: str) -> float:
+    """Return a number above 0. Raises ArgumentTypeError with the text and the refusal."""
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not 0 < amount < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} {refusal}")
+    return amount
+
+
+def read_whole_number(text: str, lowest: int, highest: float = math.inf, *, refusal: str) -> int:
+    """Return a number between two, both included. Raises ArgumentTypeError with the text and the refusal."""
+    if not text.isdecimal() or not lowest <= int(text) <= highest:
+        raise argparse.ArgumentTypeError(f"{text!r} {refusal}")
+    return int(text)

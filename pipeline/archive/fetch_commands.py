@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.command_line import EXIT_SKIPPED, add_command, print_result, roots_of
+from pipeline.command_line import EXIT_SKIPPED, add_command, print_result, read_whole_number, roots_of
 from pipeline.errors import InputInvalid
 
 if TYPE_CHECKING:
@@ -44,9 +44,8 @@ def add_fetch(commands: Any) -> None:
 
 
 def _read_concurrency(text: str) -> int:
-    if text.isdigit() and 1 <= int(text) <= HIGHEST_CONCURRENCY:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of files. Expected 1 to {HIGHEST_CONCURRENCY}.")
+    refusal = f"is no number of files. Expected 1 to {HIGHEST_CONCURRENCY}."
+    return read_whole_number(text, 1, HIGHEST_CONCURRENCY, refusal=refusal)
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
