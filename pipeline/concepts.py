@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import Problem
+from pipeline.spreadsheets import unguard_text
 from pipeline.toml_file import ID_EXPECTED, ID_FORM
 from store.files import read_file
 from store.identity import Encoded, encode_once, hash_bytes
@@ -148,7 +149,7 @@ def _read_origins(path: Path, names: Mapping[str, str], problems: list[Problem])
             )
             problems.append(Problem(f"concepts/{path.name}", line, f"there is {what}. Expected a row of concepts.csv."))
         else:
-            origins[concept_id][level] = Origin(**{name: row[name] for name in Origin._fields})
+            origins[concept_id][level] = Origin(**{name: unguard_text(row[name]) for name in Origin._fields})
     return origins
 
 

@@ -32,6 +32,15 @@ def write_csv(header: Sequence[str], lines: Iterable[Sequence[Cell]]) -> bytes:
     return buffer.getvalue().encode()
 
 
+def guard_text(text: str) -> str:
+    """Return a text that no spreadsheet runs, from which `unguard_text` gives it back: also of one that is guarded."""
+    return f"'{text}" if text.startswith("'") or FORMULA_START.match(text) else text
+
+
+def unguard_text(cell: str) -> str:
+    return cell.removeprefix("'")
+
+
 def format_cell(cell: Cell) -> str:
     """Return a cell's text: empty for None, four decimals for floats, guarded if it could run as a formula."""
     if cell is None:

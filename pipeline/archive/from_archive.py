@@ -25,6 +25,7 @@ from pipeline.archive.file_names import make_slug
 from pipeline.archive.views import View, walk_views
 from pipeline.concepts import COLUMNS, ORIGIN_COLUMNS, ORIGINS_FILE, Concept, Origin, load_concepts
 from pipeline.errors import ConfigInvalid, InputInvalid, Problem, UnknownName
+from pipeline.spreadsheets import guard_text
 from pipeline.stages import ArchiveStage
 from pipeline.workspace import Workspace
 from store.data_root import DataRoot
@@ -225,7 +226,7 @@ class ConceptBook:
         self._concepts[concept.concept_id] = concept
         self._added.append(concept)
         self._texts[self._folder / level / f"{concept.concept_id}.txt"] = passage.text + "\n"
-        self._origins.append([concept.concept_id, level, *passage.origin])
+        self._origins.append([concept.concept_id, level, *map(guard_text, passage.origin)])
         return Outcome("added", choice, concept.concept_id)
 
     def _find(self, origin: Origin, level: str) -> Concept | None:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from pipeline.archive.conversation_documents import Facts
 from pipeline.archive.coverage import FileCoverage
+from pipeline.spreadsheets import guard_text, unguard_text
 from store.durable import place_derived_file
 from store.files import read_file
 from store.identity import hash_bytes
@@ -106,7 +107,8 @@ def _encode_rows(rows: Iterable[RecordRow]) -> bytes:
     writer.writerow(COLUMNS)
     for row in rows:
         relatives = json.dumps(row.facts.relatives, ensure_ascii=False) if row.facts.relatives else ""
-        writer.writerow((*row[:-1], *row.facts[:-1], relatives))
+        cells = (*row[:-1], *row.facts[:-1], relatives)
+        writer.writerow([guard_text(cell) if isinstance(cell, str) else cell for cell in cells])
     return text.getvalue().encode()
 
 
@@ -145,7 +147,7 @@ def _decode_rows(content: bytes) -> list[RecordRow]:
     reader = csv.reader(io.StringIO(content.decode(), newline=""))
     if next(reader) != list(COLUMNS):
         raise ValueError("another form of table")
-    return [_decode_row(*cells) for cells in reader]
+    return [_decode_row(*map(unguard_text, cells)) for cells in reader]
 
 
 def _decode_row(doc_id: str, file: str, place: str, *facts: str) -> RecordRow:

@@ -18,11 +18,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import exports, importing
+from pipeline.archive.conversation_documents import Facts
 from pipeline.archive.coverage import SHOWN_FILES, Coverage, FileCoverage, SetCoverage, format_coverage
 from pipeline.archive.exports import keep_file, keep_set, list_sets
 from pipeline.archive.importers.interface import Skip
 from pipeline.archive.importing import import_again, import_paths
-from pipeline.archive.record_tables import read_table
+from pipeline.archive.record_tables import RecordRow, RecordTable, read_table, write_table
+from pipeline.spreadsheets import FORMULA_START, guard_text, unguard_text
 from store.data_root import DataRoot
 from store.documents import DocumentStore
 from store.errors import DocumentCorrupt, WriteFailed
@@ -434,3 +436,22 @@ def test_of_many_files_without_a_skip_the_text_has_a_line_an_importer_and_names_
     assert f"claude_code 1: {SHOWN_FILES + 1} files: {SHOWN_FILES + 1} imported" in text
     assert "s7.jsonl" not in text
     assert "x.bin: not recognised, kept" in text
+
+
+@pytest.mark.parametrize("text", ["=1+1", "'=1+1", "'", "-5", "@a", "\tx", "＝1", "plain", ""])
+def test_a_text_that_no_spreadsheet_runs_is_the_same_when_it_is_read_again(text):
+    guarded = guard_text(text)
+
+    assert not FORMULA_START.match(guarded)
+    assert unguard_text(guarded) == text
+
+
+def test_a_record_table_holds_no_formula_and_reads_as_it_was_written(tmp_path):
+    facts = Facts("c" * 16, "chatgpt", "=account", "@native", "chatgpt", 1, "", "", "", ())
+    table = RecordTable({"chatgpt": 1}, [], [RecordRow("d" * 16, 0, "=cmd.json[0]", facts)], is_whole=True)
+
+    write_table(tmp_path, "s" * 16, table, temporary_folder=tmp_path / ".tmp")
+
+    cells = (tmp_path / "archive" / ("s" * 16) / "records.csv").read_text().replace("\n", ",").split(",")
+    assert not [cell for cell in cells if FORMULA_START.match(cell)]
+    assert read_table(tmp_path, "s" * 16) == table

@@ -10,8 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "faults.md").read_text()
-ROWS = dict(re.findall(r"^\| ([CR]\d+) \|(.*)\|$", PAGE, re.MULTILINE))
+ROWS = dict(re.findall(r"^\| ([CRH]\d+) \|(.*)\|$", PAGE, re.MULTILINE))
 FAULTS = [f"C{number}" for number in range(1, 27)] + [f"R{number}" for number in range(1, 13)]
+FAULTS += [f"H{number}" for number in range(1, 10)]  # what an import may be given
 
 
 def list_tests(path: Path) -> set[str]:
