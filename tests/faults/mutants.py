@@ -85,7 +85,13 @@ MUTANTS = [
         "([folder for folders in",
         STORE,
     ),
-    Mutant("fsync of what holds a batch dropped", DURABLE, "        flush.finish(parents)\n", "", STORE),
+    Mutant(
+        "fsync of what holds a batch dropped",
+        DURABLE,
+        "acknowledge(flush, parents, ",
+        "acknowledge(flush, [], ",
+        STORE,
+    ),
     Mutant("fsync of sub-folders dropped", DURABLE, "return folders[::-1]", "return folders[:1]", STORE),
     Mutant(
         "fsync of the folder that holds a document dropped",
@@ -118,8 +124,8 @@ MUTANTS = [
     Mutant(
         "fsync of the folder that holds an outcome dropped",
         DURABLE,
-        "            return False\n        flush.finish([path.parent])",
-        "            return False",
+        "have died before\n            return False\n        flush.finish([path.parent])",
+        "have died before\n            return False",
         POWER_CUTS,
     ),
     Mutant(
