@@ -207,8 +207,8 @@ MUTANTS = [
     Mutant(
         "loser discarded",
         DOCUMENTS,
-        "        if loser is not None:\n            move_folder(loser, self._superseded_folder / stage / loser.name)",
-        "        if loser is not None:\n            import shutil; shutil.rmtree(loser)",
+        "        move_folder(loser, self._superseded_folder / document.stage / loser.name)",
+        "        import shutil; shutil.rmtree(loser)",
         STORE,
     ),
     Mutant(
