@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 from collections.abc import Callable
@@ -47,6 +48,12 @@ def hash_bytes(export: Path, _data: Path) -> dict[str, Any]:
     return {"conversations": None, "blake3": hasher.hexdigest()}
 
 
+def read_peak_bytes() -> int:
+    """Return the most memory that this program had. What getrusage tells begins with that of whoever started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+
+
 def import_export(export: Path, data: Path) -> dict[str, Any]:
     from pipeline.archive.importing import import_paths
     from store.data_root import DataRoot
@@ -84,7 +91,7 @@ def main() -> None:
     load_modules()
     before = use_cpu()
     told = RUN[step](Path(export), Path(data))
-    print(json.dumps({**told, "cpu_seconds": use_cpu() - before}))
+    print(json.dumps({**told, "cpu_seconds": use_cpu() - before, "peak_bytes": read_peak_bytes()}))
 
 
 if __name__ == "__main__":

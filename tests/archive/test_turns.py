@@ -164,6 +164,7 @@ def test_sources_are_listed_once_and_lead_to_safe_addresses_only():
     cites = [
         Block("citation", "Tides", extra={"url": "https://example.org/t", "title": "Tides"}),
         Block("citation", "Tides", extra={"url": "https://example.org/t", "title": "Tides"}),
+        Block("citation", extra={}),
         Block("citation", "Trap", extra={"uri": "javascript:alert(1)"}),
     ]
 
@@ -171,7 +172,7 @@ def test_sources_are_listed_once_and_lead_to_safe_addresses_only():
 
     assert [(source.title, source.url) for source in turn.sources] == [
         ("Tides", "https://example.org/t"),
-        ("javascript:alert(1)", None),
+        ("Trap", None),
     ]
 
 
