@@ -59,6 +59,7 @@ def built(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_build_needs_no_network(built):
     if not NETWORK_CUT_OFF:
         pytest.skip("the network cannot be cut off here: unshare --net needs root")
@@ -66,6 +67,7 @@ def test_a_build_needs_no_network(built):
     assert len(list_documents(built)) == 7
 
 
+@pytest.mark.slow
 def test_a_second_run_into_another_folder_gives_the_same_ids_and_bytes(built, tmp_path):
     other = make_folder(tmp_path / "other")
 
@@ -77,6 +79,7 @@ def test_a_second_run_into_another_folder_gives_the_same_ids_and_bytes(built, tm
     assert len(read_answers(built)) == 6
 
 
+@pytest.mark.slow
 def test_replicates_are_independent_samples(built):
     drafts = {path.read_bytes() for path in built.glob("data/docs/draft/*/raw.txt")}
 
@@ -92,6 +95,7 @@ def test_the_judge_answers_in_its_schema(built):
         assert (path / "parsed.txt").read_text() == f"{answer['score']}\n"
 
 
+@pytest.mark.slow
 def test_a_prompt_that_does_not_fit_is_an_error_before_the_call_with_what_to_do(tmp_path):
     folder = make_folder(tmp_path / "a")
     cohort = folder / "config" / "cohorts" / f"{COHORT}.toml"

@@ -19,6 +19,7 @@ from tests.archive.test_import_commands import make_chat
 MANY_MESSAGES = 20_000
 
 
+@pytest.mark.slow
 def test_a_conversation_of_20000_messages_in_a_chain_is_imported_and_viewed(tmp_path):
     path = tmp_path / "long.json"
     path.write_text(json.dumps([make_chat(1, *(f"message {number}" for number in range(MANY_MESSAGES)))]))

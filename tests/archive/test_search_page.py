@@ -188,6 +188,7 @@ def test_the_documented_fields_are_those_that_are_printed(folder):
     assert set(hit) <= set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", section))))
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_runs(folder):
     """7k3f and 2m4b stand for conversations, a1 for a message of the first."""
     ids = ids_by_title(folder)

@@ -201,6 +201,7 @@ def test_nothing_is_written_into_the_config_folder(bundle, built, tmp_path):
     assert (roots.config / "cohorts" / f"{COHORT}.toml").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_an_import_that_is_killed_anywhere_has_placed_whole_documents_and_goes_on(bundle, built, tmp_path):
     number = 0
     while True:

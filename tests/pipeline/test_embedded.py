@@ -51,6 +51,7 @@ def test_another_seed_gives_another_text() -> None:
     assert text_of(write(seed=7)) != text_of(write(seed=8))
 
 
+@pytest.mark.slow
 def test_slots_that_work_at_once_change_no_byte() -> None:
     prompts = [f"Write about {number} seas. " * number for number in range(1, 5)]
 

@@ -396,6 +396,7 @@ print(connects, os.environ.get("FROM_DOTENV"))
 """
 
 
+@pytest.mark.slow
 def test_the_import_connects_to_nothing_and_reads_no_dotenv(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("FROM_DOTENV=read\n")
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -472,6 +473,7 @@ def test_what_a_local_model_cannot_do_is_said_and_nothing_is_kept(
     assert (answer.status, answer.reason, chunks) == ("gen_error", reason, [])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here")
 def test_the_system_sees_no_connection_and_no_dotenv_at_the_import(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("FROM_DOTENV=read\n")

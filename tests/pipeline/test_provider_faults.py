@@ -160,6 +160,7 @@ def test_a_wish_to_wait_beyond_the_deadline_ends_the_tries(workspace, provider, 
     assert len(provider.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_provider_that_is_down_is_left_alone_but_for_probes(workspace, provider, tmp_path):
     """Six calls of five tries each would be thirty requests; ten failures in a row open the breaker."""
     settle(tmp_path, provider, "retries = 4\nbackoff_seconds = 0\ndeadline_seconds = 1\n")
@@ -445,11 +446,13 @@ def ask_in_process(api_base: str, **environment: str) -> str:
     return subprocess.run(command, env=settings, capture_output=True, text=True, check=True).stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_proxy_of_the_environment_is_used(provider):
     assert ask_in_process("http://provider.invalid/v1", HTTP_PROXY=provider.root) == "ok||Once"
     assert provider.requests[0].path == "http://provider.invalid/v1/chat/completions"
 
 
+@pytest.mark.slow
 def test_a_host_that_is_excepted_is_asked_past_the_proxy(provider):
     nobody = "http://127.0.0.1:9"
 

@@ -512,6 +512,7 @@ def test_waiting_is_shared():
     assert time.monotonic() - started < 4  # 0.4 s at best; 40 s one after the other
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_task_does_not_grow_with_their_number():
     def measure(count: int) -> float:
         started = time.process_time()
