@@ -390,7 +390,7 @@ def _rebuild(arguments: argparse.Namespace) -> int:
     if arguments.all:
         from pipeline.archive.remaking import rebuild_archive
 
-        result = rebuild_all(workspace.data, rebuild_archive(workspace.data))
+        result = rebuild_all(workspace.data, rebuild_archive(workspace))
     else:
         result = rebuild_cohort(workspace, arguments.cohort, makes_missing=not arguments.check)
     print_result(arguments, result.as_json(), format_rebuild)

@@ -1,12 +1,14 @@
-"""Remaking: every conversation made again from the exports, in memory, and compared byte for byte with its document.
+"""Remaking: conversations made again from exports, transcripts from conversations, and compared with their documents.
 
-What no export gives any more is told: a document of another version of its importer, or of a record that is not there.
+In memory, and byte for byte. What cannot be made again is told: a document of another version of its importer, of a
+record that is not there, of a view as it was before, or of another template.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pipeline.archive.conversation_documents import Composed, compose, identify_record, read_facts
 from pipeline.archive.exports import ExportReader, ExportSet, list_sets, read_set
@@ -14,15 +16,20 @@ from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Record
 from pipeline.archive.importing import ask_importers
 from pipeline.archive.reading import peek
+from pipeline.archive.transcripts import Draft, Format, compose_transcript, plan_transcript, read_template
+from pipeline.archive.transcripts.turns import Options
+from pipeline.archive.views import Outline, View, outline_views, walk_views
 from pipeline.byte_differences import find_first_difference
+from pipeline.errors import PipelineError
 from pipeline.rebuilding import Finding, Outcome
 from pipeline.stages import ArchiveStage
+from pipeline.workspace import Workspace
 from store.data_root import DataRoot
 from store.documents import METADATA_FILE, complete_metadata, encode_readably
 from store.errors import DocumentMissing, StoreError
 from store.files import read_file
 
-CONVERSATION = str(ArchiveStage.CONVERSATION)
+CONVERSATION, TRANSCRIPT = str(ArchiveStage.CONVERSATION), str(ArchiveStage.TRANSCRIPT)
 
 
 class SourcedRecord(NamedTuple):
@@ -33,7 +40,13 @@ class SourcedRecord(NamedTuple):
     record: Record
 
 
-def rebuild_archive(data: DataRoot, importers: Sequence[Importer] = IMPORTERS) -> Iterator[Finding]:
+def rebuild_archive(workspace: Workspace) -> Iterator[Finding]:
+    """Yield what a rebuild of each export, conversation and transcript finds. Writes nothing."""
+    yield from rebuild_conversations(workspace.data)
+    yield from rebuild_transcripts(workspace)
+
+
+def rebuild_conversations(data: DataRoot, importers: Sequence[Importer] = IMPORTERS) -> Iterator[Finding]:
     """Yield what a rebuild of each export and each conversation finds. Writes nothing."""
     yield from _check_exports(data)
     rebuilt: set[str] = set()
@@ -89,24 +102,24 @@ def _rebuild(data: DataRoot, export_set: ExportSet, sourced: SourcedRecord) -> F
     except Exception as error:  # as in an import, where it is a skip
         reason = f"its record cannot be parsed: {type(error).__name__}"
         return Finding(CONVERSATION, identity.doc_id, Outcome.IMPOSSIBLE, reason)
-    return _compare(data, identity.doc_id, made)
+    return _compare(data, CONVERSATION, identity.doc_id, made)
 
 
-def _compare(data: DataRoot, doc_id: str, made: Composed) -> Finding:
+def _compare(data: DataRoot, stage: str, doc_id: str, made: Composed | Draft) -> Finding:
     """Return where a document on disk differs from what was made again."""
-    metadata = complete_metadata(CONVERSATION, doc_id, made.files, made.metadata)
+    metadata = complete_metadata(stage, doc_id, made.files, made.metadata)
     try:
-        document = data.documents.read(CONVERSATION, doc_id)
+        document = data.documents.read(stage, doc_id)
         for name, content in [*sorted(made.files.items()), (METADATA_FILE, encode_readably(metadata))]:
             place = find_first_difference(read_file(document.folder / name), content)
             if place:
                 reason = f"byte {place.offset:,}, line {place.line:,}"
-                return Finding(CONVERSATION, doc_id, Outcome.DIFFERENT, reason, name, place)
+                return Finding(stage, doc_id, Outcome.DIFFERENT, reason, name, place)
     except DocumentMissing as error:
-        return Finding(CONVERSATION, doc_id, Outcome.MISSING, str(error))
+        return Finding(stage, doc_id, Outcome.MISSING, str(error))
     except (StoreError, OSError) as error:
-        return Finding(CONVERSATION, doc_id, Outcome.DAMAGED, str(error))
-    return Finding(CONVERSATION, doc_id, Outcome.SAME)
+        return Finding(stage, doc_id, Outcome.DAMAGED, str(error))
+    return Finding(stage, doc_id, Outcome.SAME)
 
 
 def _explain_unmade(data: DataRoot, doc_id: str, importers: Sequence[Importer]) -> Finding:
@@ -120,3 +133,38 @@ def _explain_unmade(data: DataRoot, doc_id: str, importers: Sequence[Importer]) 
         reason = f"made by importer {facts.importer} {facts.version}, now {present}"
         return Finding(CONVERSATION, doc_id, Outcome.OTHER_VERSION, reason)
     return Finding(CONVERSATION, doc_id, Outcome.IMPOSSIBLE, "no export that is here has its record")
+
+
+def rebuild_transcripts(workspace: Workspace) -> Iterator[Finding]:
+    """Yield what a rebuild of each transcript finds. Writes nothing."""
+    documents, outlines = workspace.data.documents, outline_views(workspace)
+    waiting: dict[str, list[Mapping[str, Any]]] = defaultdict(
+        list
+    )  # {conversation_id: what is recorded of transcripts}
+    for doc_id in documents.list_ids(TRANSCRIPT):
+        try:
+            metadata = documents.read_metadata(TRANSCRIPT, doc_id)
+        except StoreError as error:
+            yield Finding(TRANSCRIPT, doc_id, Outcome.DAMAGED, str(error))
+            continue
+        if metadata["conversation_id"] in outlines:
+            waiting[metadata["conversation_id"]].append(metadata)
+        else:
+            yield Finding(TRANSCRIPT, doc_id, Outcome.IMPOSSIBLE, "its conversation is not here")
+    for view in walk_views(workspace, only=waiting.keys()):
+        for metadata in waiting[view.conversation_id]:
+            yield _rebuild_transcript(workspace, view, outlines[view.conversation_id], metadata)
+
+
+def _rebuild_transcript(workspace: Workspace, view: View, outline: Outline, metadata: Mapping[str, Any]) -> Finding:
+    doc_id, inputs = metadata["doc_id"], metadata["inputs"]
+    try:
+        template = read_template(workspace.roots.config, Format(inputs["format"]))
+        plan = plan_transcript(outline, template, Options(**inputs["options"]))
+        if plan.doc_id != doc_id:
+            changed = sorted(name for name in plan.inputs if plan.inputs[name] != inputs.get(name))
+            return Finding(TRANSCRIPT, doc_id, Outcome.OTHER_VERSION, f"another one is made now: {', '.join(changed)}")
+        made = compose_transcript(workspace.data.documents, view, plan)
+    except (StoreError, PipelineError) as error:
+        return Finding(TRANSCRIPT, doc_id, Outcome.IMPOSSIBLE, str(error))
+    return _compare(workspace.data, TRANSCRIPT, doc_id, made)

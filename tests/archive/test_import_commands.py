@@ -124,6 +124,24 @@ def test_rebuild_makes_conversations_again_and_names_one_that_was_altered(export
     assert finding["line"] > 1
 
 
+def test_rebuild_makes_transcripts_again_and_tells_altered_ones_from_those_of_another_template(
+    export, capsys, tmp_path
+):
+    run_json(capsys, "import", export)
+    run_json(capsys, "render", "--out", "site")
+    assert run_json(capsys, "rebuild", "--all")["documents"]["transcript"]["same"] == 2
+
+    path = next((tmp_path / "data" / "docs" / "transcript").glob("*/transcript.html"))
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes().replace(b"<html", b"<hxml"))
+    (finding,) = run_json(capsys, "rebuild", "--all", code=1)["findings"]
+    assert (finding["outcome"], finding["doc_id"]) == ("different", path.parent.name)
+
+    (tmp_path / "config" / "transcripts").mkdir(parents=True)
+    (tmp_path / "config" / "transcripts" / "html.j2").write_text("{{ title }}\n")
+    assert run_json(capsys, "rebuild", "--all")["documents"]["transcript"]["other_version"] == 2
+
+
 def test_nothing_of_the_archive_is_ever_garbage(export, capsys, tmp_path):
     run_json(capsys, "import", export)
     shutil.rmtree(tmp_path / "data" / "tasks")
