@@ -71,8 +71,9 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
                 error = failure
         raise error
 
-    async def connect_unix_socket(self, *_arguments: Any, **_options: Any) -> httpcore.AsyncNetworkStream:
-        raise NotImplementedError
+    async def connect_unix_socket(self, path: str, *_arguments: Any, **_options: Any) -> httpcore.AsyncNetworkStream:
+        """A socket in the file system is a program of this machine. Raises AddressRefused."""
+        raise AddressRefused(path, path)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
