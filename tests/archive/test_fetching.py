@@ -18,6 +18,8 @@ from pipeline.archive.fetching.download_folder import LOG_FILE, PARTS_FOLDER, fi
 from pipeline.archive.fetching.drive import DriveUnreadable
 from pipeline.archive.fetching.wanted import Wanted, read_list
 from pipeline.errors import InputInvalid
+from store.errors import WriteFailed
+from store.identity import hash_bytes
 from tests.archive.file_server import Fault, FileServer
 
 CONTENT = bytes(range(256)) * 4000  # about a megabyte
@@ -202,6 +204,19 @@ def test_a_name_that_other_bytes_have_is_left_to_them(server, tmp_path):
 
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert (tmp_path / result.outcomes[0].name).read_bytes() == b"short"
+
+
+def test_a_download_for_which_every_name_is_taken_is_kept_as_a_part_and_told(server, tmp_path):
+    hashed = hash_bytes(b"short")
+    for name in ("notes.txt", f"notes-{hashed[:8]}.txt", f"notes-{hashed}.txt"):
+        (tmp_path / name).write_text("mine")
+
+    with pytest.raises(WriteFailed, match="taken by other bytes"):
+        fetch_here([Wanted(server.url("notes.txt"))], tmp_path)
+
+    (part,) = (tmp_path / PARTS_FOLDER).glob("*.part")
+    assert part.read_bytes() == b"short"
+    assert set(list_files(tmp_path).values()) == {b"mine"}
 
 
 def test_a_file_that_changed_at_its_address_does_not_replace_the_one_before(server, tmp_path):

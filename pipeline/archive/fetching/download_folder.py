@@ -162,6 +162,9 @@ class DownloadFolder:
                 break
             if target.is_file() and target.stat().st_size == size and hash_file(target, "blake3") == hashed:
                 break  # the same bytes are there already
+        else:
+            problem = "every name for this download is taken by other bytes; move them away, or use --out"
+            raise WriteFailed(self.path / name, problem=problem)
         part.drop()
         fetched = Fetched(url, candidate, size, hashed, version.etag, version.last_modified, digest)
         self._append_log(fetched)

@@ -22,7 +22,6 @@ from pipeline.retries import read_retry_after
 DRIVE_URL = "https://www.googleapis.com/drive/v3"
 FIELDS = "nextPageToken,files(id,name,mimeType,size,md5Checksum)"
 FOLDER_TYPE = "application/vnd.google-apps.folder"
-PROMPT_TYPE = "application/vnd.google-makersuite.prompt"  # AI Studio's: a file like any other
 GOOGLES_OWN = "application/vnd.google-apps."
 PAGE_FILES = 1000
 TRIES = 6
