@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.programs import run
 from tests.provider_server import ProviderServer
+from tests.trial_folder import COHORT, make_folder
 
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914  # from linux/sockios.h
 IFF_UP = 1
@@ -37,3 +41,16 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderServer]:
     monkeypatch.setenv("TRIAL_KEY", "key-of-the-trial")
     with ProviderServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_folder(tmp_path_factory.mktemp("trial"))
+    run(folder, "daybook", "build", COHORT)
+    return folder
+
+
+@pytest.fixture
+def built_folder(_built_once: Path, tmp_path: Path) -> Path:
+    """The folder of a new user in which the cohort `trial` was built: see trial_folder."""
+    return shutil.copytree(_built_once, tmp_path, dirs_exist_ok=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_command_line import BIN, ROOT, list_documents, read_texts, run, run_json
+from tests.programs import BIN, ROOT, run, run_json
+from tests.test_command_line import list_documents, read_texts
 
 COHORT = "small"
 

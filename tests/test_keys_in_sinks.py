@@ -16,8 +16,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.pipeline.test_central_scheduler import DASHBOARD, Server
+from tests.programs import BIN
 from tests.provider_server import ProviderServer, Reply, Request, answer_of, make_completion
-from tests.test_command_line import BIN
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("keys in sinks")]
 

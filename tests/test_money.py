@@ -21,7 +21,7 @@ from tests.money_provider import (
     ChargingProvider,
     write_paid_config,
 )
-from tests.test_command_line import BIN, run, run_json
+from tests.programs import BIN, run, run_json
 
 EXIT_BUDGET = 31
 

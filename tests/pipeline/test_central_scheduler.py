@@ -35,8 +35,10 @@ from pipeline.scheduler_server import choose_address
 from pipeline.tasks import Cohort, Draft
 from pipeline.worker import AsyncWorker
 from tests.pipeline.luigi_runs import QUICK, add, ask_for_work, read_statuses, run_root
+from tests.programs import BIN, run, run_json
 from tests.provider_server import ProviderServer, Request, make_completion, reply_json
-from tests.test_command_line import BIN, COHORT, build_against, count_attempts, folder, list_documents, run, run_json
+from tests.test_command_line import build_against, count_attempts, folder, list_documents
+from tests.trial_folder import COHORT
 
 __all__ = ["folder"]
 
