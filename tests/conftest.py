@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import socket
 import struct
@@ -15,8 +16,16 @@ from tests.programs import run
 from tests.provider_server import ProviderServer
 from tests.trial_folder import COHORT, make_folder
 
+MOST_WORKERS = 8  # each takes up to a gigabyte: it imports LiteLLM, and may load the model
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914  # from linux/sockios.h
 IFF_UP = 1
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One worker more than there are cores: tests also wait, for disks, servers and other processes."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return min((os.cpu_count() or 1) + 1, MOST_WORKERS)
 
 
 def pytest_configure() -> None:

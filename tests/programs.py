@@ -10,7 +10,9 @@ started anew, and what runs in it is the installed console script. Any other pro
 
 What a forked process cannot show: which modules a command loads, what memory it takes, and that the order of a set
 changes nothing: all forks of a process have one hash seed. A test of these starts BIN / "daybook" or sys.executable. So
-does `start` itself, where the environment changes what Python, Luigi or LiteLLM read when they are imported.
+does `start` itself, where the environment has something else that Python or Luigi read when they start.
+
+What a program prints has to be read: with `communicate`, or it stops when a pipe is full.
 """
 
 from __future__ import annotations
@@ -49,9 +51,10 @@ IMPORTED = (  # `pipeline` before Luigi, as in `daybook`
     "pipeline.archive.remaking",
     "luigi.retcodes",  # not luigi.cmdline, which keeps the arguments of the process that imports it
 )
-READ_AT_START = ("PYTHON", "LUIGI_CONFIG", "LITELLM", "LC_", "LANG", "TZ")  # variables that begin so
+READ_AT_START = ("PYTHON", "LUIGI_CONFIG", "LC_", "LANG", "TZ")  # variables that begin so
 
 Environment = dict[str, str]
+OUR_ENVIRONMENT: Environment = dict(os.environ)
 
 
 def run(folder: Path, *command: str, code: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -73,7 +76,7 @@ def start(folder: Path, *command: str, before: str = "", **environment: str) -> 
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "LUIGI_"))}
     whole = {**clean, **environment}
-    if command[0] in FORKED and _read_at_start(whole) == _read_at_start(dict(os.environ)):
+    if command[0] in FORKED and _read_at_start(whole) == _read_at_start(OUR_ENVIRONMENT):
         return SERVER.start(folder, command, whole, before)
     assert not before, f"{command[0]} is started anew, and can call nothing first"
     programs = {"python": sys.executable, **{name: str(BIN / name) for name in CONSOLE_SCRIPTS}}
@@ -140,7 +143,7 @@ class Server:
         self._control: socket.socket | None = None
 
     def start(self, folder: Path, command: tuple[str, ...], environment: Environment, before: str) -> Process:
-        job = {"folder": str(folder), "command": command, "environment": environment, "before": before}
+        job = {"folder": str(folder.absolute()), "command": command, "environment": environment, "before": before}
         ours, theirs = socket.socketpair()
         (stdout, their_stdout), (stderr, their_stderr) = os.pipe(), os.pipe()
         with self._lock:
@@ -156,7 +159,9 @@ class Server:
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "tests.programs", str(theirs.fileno())]
         null = subprocess.DEVNULL
-        process = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()], stdin=null, stdout=null)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=OUR_ENVIRONMENT, pass_fds=[theirs.fileno()], stdin=null, stdout=null
+        )
         theirs.close()
         atexit.register(lambda: (ours.close(), process.wait()))
         return ours
