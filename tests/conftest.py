@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import shutil
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.programs import run
 from tests.provider_server import ProviderServer
+from tests.trial_folder import COHORT, make_folder
 
+MOST_WORKERS = 8  # each takes up to a gigabyte: it imports LiteLLM, and may load the model
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914  # from linux/sockios.h
 IFF_UP = 1
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One worker more than there are cores: tests also wait, for disks, servers and other processes."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return min((os.cpu_count() or 1) + 1, MOST_WORKERS)
 
 
 def pytest_configure() -> None:
@@ -37,3 +50,16 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProviderServer]:
     monkeypatch.setenv("TRIAL_KEY", "key-of-the-trial")
     with ProviderServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_folder(tmp_path_factory.mktemp("trial"))
+    run(folder, "daybook", "build", COHORT)
+    return folder
+
+
+@pytest.fixture
+def built_folder(_built_once: Path, tmp_path: Path) -> Path:
+    """The folder of a new user in which the cohort `trial` was built: see trial_folder."""
+    return shutil.copytree(_built_once, tmp_path, dirs_exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,7 @@ from pipeline.verification import verify
 from store.batches import ASKED, FINISHED, INTENT, REQUESTS
 from store.data_root import DataRoot
 from tests.batch_server import BatchServer, answer_line
-from tests.forked_builds import Build, ForkServer
+from tests.forked_builds import Build, Builds
 from tests.money_provider import INPUT_USD, OUTPUT_USD, write_paid_config
 from tests.provider_server import make_completion
 
@@ -30,9 +29,8 @@ ANSWER_USD = (11 * INPUT_USD + 7 * OUTPUT_USD) / 1_000_000  # the usage of make_
 
 
 @pytest.fixture(scope="module")
-def builds() -> Iterator[ForkServer]:
-    with ForkServer() as server:
-        yield server
+def builds() -> Builds:
+    return Builds()
 
 
 @pytest.fixture
@@ -65,7 +63,7 @@ def add_essays(folder: Path) -> None:
         cohort.write('[essay]\ntemplates = ["told"]\nmodels = ["paid"]\n')
 
 
-def build(builds: ForkServer, folder: Path, *options: str, code: int, die_at: int = 0) -> Build:
+def build(builds: Builds, folder: Path, *options: str, code: int, die_at: int = 0) -> Build:
     done = builds.run(folder, "build", "one", *options, die_at=die_at)
     assert done.code == code, done.output + done.errors
     return done
@@ -393,17 +391,14 @@ def test_where_the_provider_lists_no_batches_nothing_is_submitted_again(builds, 
 
 
 def test_two_runs_do_not_work_at_batches_at_the_same_time(builds, folder, provider):
-    with ForkServer() as others:
-        refused: list[Build] = []
+    refused: list[Build] = []
 
-        def start_another(step: str) -> None:
-            if step == "upload":
-                other = threading.Thread(target=lambda: refused.append(others.run(folder, "build", "one", "--batch")))
-                other.start()
-                other.join()
+    def start_another(step: str) -> None:
+        if step == "upload":
+            refused.append(builds.run(folder, "build", "one", "--batch"))
 
-        provider.before = start_another
-        build(builds, folder, "--batch", code=EXIT_WAITING)
+    provider.before = start_another
+    build(builds, folder, "--batch", code=EXIT_WAITING)
 
     assert refused[0].code == 1
     assert provider.steps["create"] == 1
@@ -413,7 +408,7 @@ MOST_STEPS = 40
 FIRST_STEP_AFTER_UPLOAD = 13
 
 
-def run_to_the_end(builds: ForkServer, folder: Path, provider: BatchServer) -> None:
+def run_to_the_end(builds: Builds, folder: Path, provider: BatchServer) -> None:
     """Build until everything is made, as a person would: again, and again after a while."""
     for _ in range(4):
         if builds.run(folder, "build", "one", "--batch").code == 0:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tests.test_command_line import COHORT, count_attempts, folder, list_documents, read_texts, run, run_json
+from tests.programs import run, run_json
+from tests.test_command_line import count_attempts, folder, list_documents, read_texts
+from tests.trial_folder import COHORT
 
 __all__ = ["folder"]
 
@@ -37,24 +39,23 @@ def test_an_edited_table_is_built_as_it_is_and_a_second_build_does_nothing(folde
     assert "nothing to do" in run(folder, "daybook", "build", COHORT).stdout
 
 
-def test_a_curated_document_is_judged_by_luigi_and_an_edit_can_be_set_aside(folder):
-    run(folder, "daybook", "build", COHORT)
-    curated = table_of(folder, "essay").read_text().splitlines()[-1].split(",")[0]
-    template = folder / "config" / "templates" / "essay" / "letter.txt"
+def test_a_curated_document_is_judged_by_luigi_and_an_edit_can_be_set_aside(built_folder):
+    curated = table_of(built_folder, "essay").read_text().splitlines()[-1].split(",")[0]
+    template = built_folder / "config" / "templates" / "essay" / "letter.txt"
     template.write_text(template.read_text() + "Keep it short.\n")
-    run(folder, "daybook", "plan", COHORT)
-    with table_of(folder, "essay").open("a") as table:
+    run(built_folder, "daybook", "plan", COHORT)
+    with table_of(built_folder, "essay").open("a") as table:
         table.write(f"{curated},,,,,,,,\n")
 
-    built = run_json(folder, "build", COHORT)
-    aside = run(folder, "daybook", "plan", COHORT, "--from-config")
-    again = run_json(folder, "build", COHORT)
+    built = run_json(built_folder, "build", COHORT)
+    aside = run(built_folder, "daybook", "plan", COHORT, "--from-config")
+    again = run_json(built_folder, "build", COHORT)
 
     assert built["complete"]
     assert built["made"] == {"essay": 6, "evaluation": 12, "report": 1}
-    (kept,) = (folder / "data" / "quarantine" / "tables" / COHORT).iterdir()
-    assert str(kept.relative_to(folder)) in aside.stderr
-    assert curated not in table_of(folder, "essay").read_text()
+    (kept,) = (built_folder / "data" / "quarantine" / "tables" / COHORT).iterdir()
+    assert str(kept.relative_to(built_folder)) in aside.stderr
+    assert curated not in table_of(built_folder, "essay").read_text()
     assert again["made"] == {"report": 1}
 
 
@@ -81,46 +82,43 @@ def test_validate_says_that_there_is_no_mistake(folder):
     assert "Expected a file named" in run(folder, "daybook", "validate", "notes.csv", code=1).stderr
 
 
-def test_a_rebuild_shows_the_first_difference_and_exits_with_1(folder):
-    run(folder, "daybook", "build", COHORT)
-    assert "is the same, byte for byte" in run(folder, "daybook", "rebuild", "--all", "--check").stdout
-    essay = next((folder / "data" / "docs" / "essay").glob("[0-9a-z]*"))
+def test_a_rebuild_shows_the_first_difference_and_exits_with_1(built_folder):
+    assert "is the same, byte for byte" in run(built_folder, "daybook", "rebuild", "--all", "--check").stdout
+    essay = next((built_folder / "data" / "docs" / "essay").glob("[0-9a-z]*"))
     content = (essay / "parsed.txt").read_bytes()
     (essay / "parsed.txt").unlink()
     (essay / "parsed.txt").write_bytes(content[:30] + b"#" + content[31:])
 
-    shown = run(folder, "daybook", "rebuild", COHORT, "--check", code=1).stdout
+    shown = run(built_folder, "daybook", "rebuild", COHORT, "--check", code=1).stdout
 
     assert f"different: essay {essay.name}: parsed.txt: byte 30, line " in shown
     assert "stored:  " in shown
     assert "rebuilt: " in shown
 
 
-def test_a_rebuild_makes_what_is_missing_without_a_model_unless_it_only_checks(folder):
-    run(folder, "daybook", "build", COHORT)
-    before, attempts = read_texts(folder), count_attempts(folder)
-    shutil.rmtree(folder / "data" / "docs" / "essay")
+def test_a_rebuild_makes_what_is_missing_without_a_model_unless_it_only_checks(built_folder):
+    before, attempts = read_texts(built_folder), count_attempts(built_folder)
+    shutil.rmtree(built_folder / "data" / "docs" / "essay")
 
-    checked = run_json(folder, "rebuild", COHORT, "--check", code=1)
+    checked = run_json(built_folder, "rebuild", COHORT, "--check", code=1)
     assert checked["documents"]["essay"]["missing"] == 12
-    made = run_json(folder, "rebuild", COHORT)
+    made = run_json(built_folder, "rebuild", COHORT)
 
     assert len(made["made"]) == 12
     assert made["same"]
-    assert read_texts(folder) == before
-    assert count_attempts(folder) == attempts
+    assert read_texts(built_folder) == before
+    assert count_attempts(built_folder) == attempts
 
 
-def test_pointers_are_verified_and_made_again(folder):
-    run(folder, "daybook", "build", COHORT)
-    assert run_json(folder, "pointers", "verify") == {"drifts": []}
-    paths = sorted((folder / "data" / "docs").glob("*/_by_task/*/*.json"))
+def test_pointers_are_verified_and_made_again(built_folder):
+    assert run_json(built_folder, "pointers", "verify") == {"drifts": []}
+    paths = sorted((built_folder / "data" / "docs").glob("*/_by_task/*/*.json"))
     before = {path: path.read_bytes() for path in paths}
     assert len(before) == 43
-    shutil.rmtree(folder / "data" / "docs" / "draft" / "_by_task")
+    shutil.rmtree(built_folder / "data" / "docs" / "draft" / "_by_task")
 
-    shown = run(folder, "daybook", "pointers", "verify", code=1).stdout
-    rebuilt = run_json(folder, "pointers", "rebuild")
+    shown = run(built_folder, "daybook", "pointers", "verify", code=1).stdout
+    rebuilt = run_json(built_folder, "pointers", "rebuild")
 
     assert "6 pointers to be made again: daybook pointers rebuild." in shown
     assert rebuilt == {"kept": 37, "written": 6, "removed": 0, "unreadable": 0}

@@ -1,4 +1,7 @@
-"""The program as a person starts it: every command in a process of its own, on the shipped demo."""
+"""The program as a person starts it: every command in a process of its own, on the shipped demo.
+
+Most are forked from a warm process: see programs. Those that are started anew say so, by the path of the program.
+"""
 
 from __future__ import annotations
 
@@ -8,52 +11,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline.task_tables import TABLE_COLUMNS
+from tests.programs import BIN, run, run_json, start
 from tests.provider_server import ProviderServer, make_completion, reply_json
-
-ROOT = Path(__file__).parent.parent
-BIN = Path(sys.executable).parent
-COHORT = "trial"  # the demo, with the echo in the place of its models
+from tests.trial_folder import COHORT, make_folder
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A folder as a new user has it: the shipped config and luigi.cfg, and no data."""
-    shutil.copytree(ROOT / "config", tmp_path / "config")
-    shutil.copy(ROOT / "luigi.cfg", tmp_path)
-    demo = (ROOT / "config" / "cohorts" / "demo.toml").read_text()
-    trial = demo.replace('"smollm2"', '"echo"').replace('"smollm2-judge"', '"echo"')
-    (tmp_path / "config" / "cohorts" / f"{COHORT}.toml").write_text(trial)
-    settings = tmp_path / "config" / "templates.toml"
-    prose = settings.read_text().replace('"json_score"', '"score_last_line"')
-    settings.write_text(prose.replace('response_schema = "score.json"\n', ""))
-    for judge in (tmp_path / "config" / "templates" / "evaluation").glob("*.txt"):
-        judge.write_text(judge.read_text() + "\nSCORE: 7\n")
-    return tmp_path
-
-
-def run(folder: Path, *command: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("DAYBOOK_", "LUIGI_"))}
-    programs = {name: str(BIN / name) for name in ("daybook", "luigi")}
-    result = subprocess.run(
-        [programs.get(word, word) for word in command],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**clean, **environment},
-    )
-    assert result.returncode == code, result.stdout + result.stderr
-    return result
-
-
-def run_json(folder: Path, *command: str, code: int = 0) -> Any:
-    return json.loads(run(folder, "daybook", *command, "--json", code=code).stdout)
+    return make_folder(tmp_path)
 
 
 def list_documents(folder: Path) -> set[str]:
@@ -90,15 +62,14 @@ def test_a_cohort_is_built_and_a_second_build_does_nothing(folder):
     assert "nothing to do" in run(folder, "daybook", "build", COHORT).stdout
 
 
-def test_luigi_and_daybook_make_the_same_documents(folder, tmp_path_factory):
-    other = tmp_path_factory.mktemp("other") / "folder"
-    shutil.copytree(folder, other)
+def test_luigi_and_daybook_make_the_same_documents(built_folder, tmp_path_factory):
+    """Luigi is started anew: it has another hash seed than the process that built the other folder."""
+    folder = make_folder(tmp_path_factory.mktemp("other"))
 
-    run(folder, "luigi", "--module", "pipeline", "Cohort", "--name", COHORT, "--local-scheduler")
-    run(other, "daybook", "build", COHORT)
+    run(folder, str(BIN / "luigi"), "--module", "pipeline", "Cohort", "--name", COHORT, "--local-scheduler")
 
-    assert list_documents(folder) == list_documents(other)
-    assert read_texts(folder) == read_texts(other)
+    assert list_documents(folder) == list_documents(built_folder)
+    assert read_texts(folder) == read_texts(built_folder)
 
 
 def test_a_second_luigi_run_does_nothing(folder):
@@ -112,47 +83,44 @@ def test_a_second_luigi_run_does_nothing(folder):
     assert (list_documents(folder), count_attempts(folder)) == (documents, attempts)
 
 
-def test_deleting_one_evaluation_makes_exactly_that_one_again_from_the_ledger(folder):
-    run(folder, "daybook", "build", COHORT)
-    before, attempts = read_texts(folder), count_attempts(folder)
-    shutil.rmtree(next((folder / "data" / "docs" / "evaluation").glob("[0-9a-z]*")))
+def test_deleting_one_evaluation_makes_exactly_that_one_again_from_the_ledger(built_folder):
+    before, attempts = read_texts(built_folder), count_attempts(built_folder)
+    shutil.rmtree(next((built_folder / "data" / "docs" / "evaluation").glob("[0-9a-z]*")))
 
-    result = run_json(folder, "build", COHORT)
+    result = run_json(built_folder, "build", COHORT)
 
     assert result["made"] == {"evaluation": 1}
     assert result["calls"] == 0
-    assert read_texts(folder) == before
-    assert count_attempts(folder) == attempts
+    assert read_texts(built_folder) == before
+    assert count_attempts(built_folder) == attempts
 
 
-def test_editing_a_template_makes_its_documents_and_their_children_and_taking_the_edit_back_costs_nothing(folder):
-    run(folder, "daybook", "build", COHORT)
-    before = list_documents(folder)
-    template = folder / "config" / "templates" / "essay" / "letter.txt"
+def test_editing_a_template_makes_its_documents_and_their_children_and_taking_the_edit_back_costs_nothing(built_folder):
+    before = list_documents(built_folder)
+    template = built_folder / "config" / "templates" / "essay" / "letter.txt"
     original = template.read_text()
     template.write_text(original + "Keep it short.\n")
 
-    edited = run_json(folder, "build", COHORT)
+    edited = run_json(built_folder, "build", COHORT)
     template.write_text(original)
-    back = run_json(folder, "build", COHORT)
+    back = run_json(built_folder, "build", COHORT)
 
     assert edited["made"] == {"essay": 6, "evaluation": 12, "report": 1}
-    assert before < list_documents(folder)
+    assert before < list_documents(built_folder)
     assert (back["made"], back["calls"]) == ({}, 0)
 
 
-def test_renaming_a_template_makes_nothing(folder):
-    run(folder, "daybook", "build", COHORT)
-    config = folder / "config"
+def test_renaming_a_template_makes_nothing(built_folder):
+    config = built_folder / "config"
     (config / "templates" / "essay" / "letter.txt").rename(config / "templates" / "essay" / "postcard.txt")
     for name in ("templates.toml", f"cohorts/{COHORT}.toml", "cohorts/demo.toml"):
         text = (config / name).read_text()
         (config / name).write_text(text.replace("essay.letter", "essay.postcard").replace('"letter"', '"postcard"'))
 
-    result = run_json(folder, "build", COHORT)
+    result = run_json(built_folder, "build", COHORT)
 
     assert (result["made"], result["calls"]) == ({}, 0)
-    assert "postcard" in (folder / "data" / "tasks" / COHORT / "essay_tasks.csv").read_text()
+    assert "postcard" in (built_folder / "data" / "tasks" / COHORT / "essay_tasks.csv").read_text()
 
 
 def test_one_document_can_be_built_alone_with_what_it_needs(folder):
@@ -173,12 +141,11 @@ def test_a_document_that_nothing_plans_is_an_error(folder):
     assert "Unknown draft in the task tables '0000000000000000'" in result.stdout + result.stderr
 
 
-def test_a_damaged_document_stops_the_build_and_is_left_as_it_is(folder):
-    run(folder, "daybook", "build", COHORT)
-    draft = next((folder / "data" / "docs" / "draft").glob("[0-9a-z]*"))
+def test_a_damaged_document_stops_the_build_and_is_left_as_it_is(built_folder):
+    draft = next((built_folder / "data" / "docs" / "draft").glob("[0-9a-z]*"))
     (draft / "raw.txt").unlink()
 
-    result = run(folder, "daybook", "build", COHORT, code=1)
+    result = run(built_folder, "daybook", "build", COHORT, code=1)
 
     assert f"draft/{draft.name}: raw.txt" in result.stderr
     assert not (draft / "raw.txt").exists()
@@ -201,14 +168,13 @@ def answer_but_truncate_one(request):
     return reply_json(make_completion(text, finish="length" if one else "stop"))
 
 
-def test_a_failed_document_blocks_only_its_children_and_the_report_says_so(folder):
+def test_a_failed_document_blocks_only_its_children_and_the_report_says_so(folder, monkeypatch):
     with ProviderServer() as provider:
         provider.reply = answer_but_truncate_one
         build_against(folder, provider)
-        os.environ["TRIAL_KEY"] = "k"
+        monkeypatch.setenv("TRIAL_KEY", "k")
         result = run_json(folder, "build", COHORT, code=30)
         allowed = run_json(folder, "build", COHORT, "--allow-missing")
-        os.environ.pop("TRIAL_KEY")
         assert len(provider.requests) == 6
 
     assert not result["complete"]
@@ -269,20 +235,16 @@ def test_killed_at_any_time_a_build_goes_on_and_asks_for_no_answer_twice(folder)
 
 def test_interrupting_says_that_nothing_is_lost(folder):
     with ProviderServer() as provider:
-        provider.reply = lambda _: time.sleep(2) or reply_json(make_completion("late"))
+        is_over = threading.Event()
+        provider.reply = lambda _: is_over.wait(60) and reply_json(make_completion("late"))
         build_against(folder, provider)
-        process = subprocess.Popen(
-            [BIN / "daybook", "build", COHORT],
-            cwd=folder,
-            env={**os.environ, "TRIAL_KEY": "k"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = start(folder, str(BIN / "daybook"), "build", COHORT, TRIAL_KEY="k")
         deadline = time.monotonic() + 60
         while not provider.requests and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
+        is_over.set()
 
     assert process.returncode == 130
     assert "the same command goes on from there" in errors
@@ -315,24 +277,21 @@ def test_plan_writes_the_tables_before_anything_runs_and_tells_what_it_takes(fol
     assert list_documents(folder) == set()
 
 
-def test_plan_of_a_complete_cohort_needs_no_call(folder):
-    run(folder, "daybook", "build", COHORT)
-
-    plan = run_json(folder, "plan", COHORT)
+def test_plan_of_a_complete_cohort_needs_no_call(built_folder):
+    plan = run_json(built_folder, "plan", COHORT)
 
     assert {stage: counts["missing"] for stage, counts in plan["stages"].items()} == {
         "draft": 0,
         "essay": 0,
         "evaluation": 0,
     }
-    assert "No call is needed" in run(folder, "daybook", "plan", COHORT).stdout
+    assert "No call is needed" in run(built_folder, "daybook", "plan", COHORT).stdout
 
 
-def test_plan_knows_which_answers_are_in_the_ledger(folder):
-    run(folder, "daybook", "build", COHORT)
-    shutil.rmtree(folder / "data" / "docs")
+def test_plan_knows_which_answers_are_in_the_ledger(built_folder):
+    shutil.rmtree(built_folder / "data" / "docs")
 
-    assert run_json(folder, "plan", COHORT)["stages"]["draft"]["calls"] == 0
+    assert run_json(built_folder, "plan", COHORT)["stages"]["draft"]["calls"] == 0
 
 
 def test_status_counts_documents_by_status(folder):
@@ -349,12 +308,11 @@ def test_status_counts_documents_by_status(folder):
     assert after["documents"] == {"draft": 6, "essay": 12, "evaluation": 24, "report": 1}
 
 
-def test_show_takes_any_unique_prefix_and_prints_the_texts(folder):
-    run(folder, "daybook", "build", COHORT)
-    doc_id = next((folder / "data" / "docs" / "essay").glob("[0-9a-z]*")).name
+def test_show_takes_any_unique_prefix_and_prints_the_texts(built_folder):
+    doc_id = next((built_folder / "data" / "docs" / "essay").glob("[0-9a-z]*")).name
 
-    shown = run_json(folder, "show", f"essay/{doc_id[:10]}")
-    text = run(folder, "daybook", "show", doc_id).stdout
+    shown = run_json(built_folder, "show", f"essay/{doc_id[:10]}")
+    text = run(built_folder, "daybook", "show", doc_id).stdout
 
     assert (shown["stage"], shown["doc_id"], shown["status"]) == ("essay", doc_id, "ok")
     assert set(shown["texts"]) == {"prompt.txt", "raw.txt", "parsed.txt"}
@@ -380,73 +338,68 @@ def test_show_explains_what_is_wrong_with_an_id(prefix, expected, folder):
     assert expected in run(folder, "daybook", "show", prefix, code=1).stderr
 
 
-def test_an_ambiguous_prefix_lists_what_it_begins(folder):
-    run(folder, "daybook", "build", COHORT)
-    first_characters = [Path(name).name[0] for name in list_documents(folder)]
+def test_an_ambiguous_prefix_lists_what_it_begins(built_folder):
+    first_characters = [Path(name).name[0] for name in list_documents(built_folder)]
     ambiguous = max(first_characters, key=first_characters.count)
 
-    errors = run(folder, "daybook", "show", ambiguous, code=1).stderr
+    errors = run(built_folder, "daybook", "show", ambiguous, code=1).stderr
 
     assert "Expected more characters" in errors
 
 
-def test_lineage_goes_down_to_the_concepts(folder):
-    run(folder, "daybook", "build", COHORT)
-    doc_id = next((folder / "data" / "docs" / "evaluation").glob("[0-9a-z]*")).name
+def test_lineage_goes_down_to_the_concepts(built_folder):
+    doc_id = next((built_folder / "data" / "docs" / "evaluation").glob("[0-9a-z]*")).name
 
-    lineage = run_json(folder, "lineage", doc_id)
+    lineage = run_json(built_folder, "lineage", doc_id)
 
     essay = lineage["parents"][0]
     draft = essay["parents"][0]
     assert (lineage["stage"], essay["stage"], draft["stage"]) == ("evaluation", "essay", "draft")
     assert (essay["state"], draft["state"]) == ("ok", "ok")
     assert len(draft["concepts"]) == 2
-    assert "└─ concept" in run(folder, "daybook", "lineage", doc_id).stdout
+    assert "└─ concept" in run(built_folder, "daybook", "lineage", doc_id).stdout
 
 
-def test_lineage_tells_a_parent_that_is_gone(folder):
-    run(folder, "daybook", "build", COHORT)
-    doc_id = next((folder / "data" / "docs" / "essay").glob("[0-9a-z]*")).name
-    shutil.rmtree(folder / "data" / "docs" / "draft")
+def test_lineage_tells_a_parent_that_is_gone(built_folder):
+    doc_id = next((built_folder / "data" / "docs" / "essay").glob("[0-9a-z]*")).name
+    shutil.rmtree(built_folder / "data" / "docs" / "draft")
 
-    assert "is not in the store" in run_json(folder, "lineage", doc_id)["parents"][0]["state"]
+    assert "is not in the store" in run_json(built_folder, "lineage", doc_id)["parents"][0]["state"]
 
 
-def test_explain_names_the_inputs_that_differ_with_a_diff_of_the_texts(folder):
-    run(folder, "daybook", "build", COHORT)
-    before = list_documents(folder)
-    template = folder / "config" / "templates" / "draft" / "what-if.txt"
+def test_explain_names_the_inputs_that_differ_with_a_diff_of_the_texts(built_folder):
+    before = list_documents(built_folder)
+    template = built_folder / "config" / "templates" / "draft" / "what-if.txt"
     template.write_text(template.read_text().replace("step by step", "in one sentence"))
-    concept = folder / "config" / "concepts" / "paragraph" / "tide-pool.txt"
+    concept = built_folder / "config" / "concepts" / "paragraph" / "tide-pool.txt"
     concept.write_text(concept.read_text().replace("cold water", "warm water"))
-    run(folder, "daybook", "build", COHORT)
+    run(built_folder, "daybook", "build", COHORT)
     task_id = "tide-pool+lending-library__what-if__echo__1"
     ids = sorted(
         (name not in before, Path(name).name)
-        for name in list_documents(folder)
-        if json.loads(Path(folder, name, "metadata.json").read_bytes())["task_id"] == task_id
+        for name in list_documents(built_folder)
+        if json.loads(Path(built_folder, name, "metadata.json").read_bytes())["task_id"] == task_id
     )
 
-    explained = run_json(folder, "explain", ids[0][1], ids[1][1])
+    explained = run_json(built_folder, "explain", ids[0][1], ids[1][1])
 
     by_input = {item["input"]: item for item in explained["differences"]}
     assert set(by_input) == {"template.text_blake3", "concepts.0.text_blake3"}
     assert any(line.startswith("+") and "in one sentence" in line for line in by_input["template.text_blake3"]["diff"])
     assert any(line.startswith("-") and "cold water" in line for line in by_input["concepts.0.text_blake3"]["diff"])
-    assert "in one sentence" in run(folder, "daybook", "explain", ids[0][1], ids[1][1]).stdout
+    assert "in one sentence" in run(built_folder, "daybook", "explain", ids[0][1], ids[1][1]).stdout
 
 
-def test_explain_follows_the_parents(folder):
-    run(folder, "daybook", "build", COHORT)
-    rows = (folder / "data" / "tasks" / COHORT / "essay_tasks.csv").read_text().splitlines()[1:]
+def test_explain_follows_the_parents(built_folder):
+    rows = (built_folder / "data" / "tasks" / COHORT / "essay_tasks.csv").read_text().splitlines()[1:]
     plain = [row.split(",")[0] for row in rows if "__plain__" in row]
 
-    explained = run_json(folder, "explain", plain[0], plain[1])
+    explained = run_json(built_folder, "explain", plain[0], plain[1])
 
     inputs = [item["input"] for item in explained["differences"]]
     assert inputs[0] == "parent"
     assert "parent.template.text_blake3" in inputs
-    same = run_json(folder, "explain", plain[0], plain[0])
+    same = run_json(built_folder, "explain", plain[0], plain[0])
     assert (same["same_document"], same["differences"]) == (True, [])
 
 
@@ -559,6 +512,16 @@ def test_nothing_is_loaded_that_a_command_does_not_need(command, unwanted, folde
     loaded = set(result.stdout.rpartition("LOADED")[2].split())
     assert "pipeline.cli" in loaded
     assert loaded & unwanted == set()
+
+
+@pytest.mark.parametrize("program", ["daybook", "luigi"])
+def test_the_installed_programs_start_and_explain_themselves(program, folder):
+    """As a shell starts them: the console scripts are where an installation puts them."""
+    words = ["--module", "pipeline", "Cohort"] if program == "luigi" else ["build"]
+
+    text = run(folder, str(BIN / program), *words, "--help").stdout
+
+    assert "--allow-missing" in text
 
 
 @pytest.mark.parametrize("command", ["build", "plan", "status", "show", "lineage", "explain", "parse", "adopt"])

@@ -18,7 +18,9 @@ from pipeline.checking import LEVELS
 from pipeline.library import Library
 from pipeline.rebuilding import FAILURES, Outcome
 from pipeline.stages import Status
-from tests.test_command_line import BIN, COHORT, ROOT, folder, run, run_json
+from tests.programs import BIN, ROOT, run, run_json
+from tests.test_command_line import folder
+from tests.trial_folder import COHORT
 
 __all__ = ["folder"]
 
@@ -92,10 +94,8 @@ def read_block(page: str, language: str) -> str:
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)[0]
 
 
-def test_the_example_of_reading_runs(folder):
-    run(folder, "daybook", "build", COHORT)
-
-    result = run(folder, sys.executable, "-c", read_block("reading.md", "python"))
+def test_the_example_of_reading_runs(built_folder):
+    result = run(built_folder, sys.executable, "-c", read_block("reading.md", "python"))
 
     assert result.stdout.count("echo/prompt") == 12
 
@@ -107,18 +107,17 @@ def test_every_function_of_the_library_is_documented():
         assert f"`{name}(" in page, name
 
 
-def test_the_check_of_the_ci_example_passes_with_and_without_data_and_fails_after_an_edit(folder):
+def test_the_check_of_the_ci_example_passes_with_and_without_data_and_fails_after_an_edit(built_folder):
     script = textwrap.dedent(read_block("ci.md", "yaml").rpartition("run: |\n")[2])
     path = f"{BIN}:{os.environ['PATH']}"
-    run(folder, "daybook", "build", COHORT)
-    run(folder, "daybook", "lock", COHORT)
+    run(built_folder, "daybook", "lock", COHORT)
 
-    whole = run(folder, "bash", "-e", "-c", script, PATH=path)
-    shutil.rmtree(folder / "data")
-    ids = run(folder, "bash", "-e", "-c", script, PATH=path)
-    template = folder / "config" / "templates" / "essay" / "letter.txt"
+    whole = run(built_folder, "bash", "-e", "-c", script, PATH=path)
+    shutil.rmtree(built_folder / "data")
+    ids = run(built_folder, "bash", "-e", "-c", script, PATH=path)
+    template = built_folder / "config" / "templates" / "essay" / "letter.txt"
     template.write_text(template.read_text() + "Keep it short.\n")
-    failed = run(folder, "bash", "-e", "-c", script, PATH=path, code=1)
+    failed = run(built_folder, "bash", "-e", "-c", script, PATH=path, code=1)
 
     assert f"{COHORT}: passed at level rebuild: 43 of 43 ids are the same" in whole.stdout
     assert f"{COHORT}: passed at level ids: 43 of 43 ids are the same" in ids.stdout
@@ -157,8 +156,7 @@ def test_the_documented_json_fields_are_those_that_are_printed(folder):
     assert set(parsed) == documented_fields("parse") | {"scale", "strategy", "line"}
 
 
-def test_the_documented_fields_of_metadata_are_those_that_are_written(folder):
-    run(folder, "daybook", "build", COHORT)
+def test_the_documented_fields_of_metadata_are_those_that_are_written(built_folder):
     section = COMMANDS[COMMANDS.index("## metadata.json") : COMMANDS.index("## Exit codes")]
     documented = {
         name
@@ -167,7 +165,7 @@ def test_the_documented_fields_of_metadata_are_those_that_are_written(folder):
         for name in re.findall(r"`(\w+)`", line.split("|")[1])
     }
 
-    for path in folder.glob("data/docs/*/*/metadata.json"):
+    for path in built_folder.glob("data/docs/*/*/metadata.json"):
         if "report" not in path.parts:
             assert set(json.loads(path.read_bytes())) == documented
 

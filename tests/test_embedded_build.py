@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_command_line import BIN, ROOT, list_documents, read_texts, run, run_json
+from tests.programs import BIN, ROOT, run, run_json
+from tests.test_command_line import list_documents, read_texts
 
 COHORT = "small"
 
@@ -86,8 +87,15 @@ def test_replicates_are_independent_samples(built):
     assert len(drafts) == 2
 
 
-def test_the_judge_answers_in_its_schema(built):
-    evaluations = list(built.glob("data/docs/evaluation/[0-9a-z]*"))
+def test_the_judge_answers_in_its_schema(tmp_path):
+    """Of drafts and essays that cost nothing: this is the one build with the model that quick runs make."""
+    folder = make_folder(tmp_path / "judged")
+    cohort = folder / "config" / "cohorts" / f"{COHORT}.toml"
+    cohort.write_text(cohort.read_text().replace('"short"', '"echo"').replace("replicates = 2\n", ""))
+
+    run(folder, "daybook", "build", COHORT)
+
+    evaluations = list(folder.glob("data/docs/evaluation/[0-9a-z]*"))
     assert evaluations
     for path in evaluations:
         answer = json.loads((path / "raw.txt").read_bytes())

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.test_verification import ATTEMPT_DAMAGES, EVALUATION_DAMAGES
-from tests.test_command_line import COHORT, ROOT, folder, run, run_json
+from tests.programs import ROOT, run, run_json
+from tests.test_command_line import folder
 from tests.test_documentation import documented_fields
+from tests.trial_folder import COHORT
 
 __all__ = ["folder"]
 
@@ -23,9 +25,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def built(folder: Path) -> Path:
-    run(folder, "daybook", "build", COHORT)
-    return folder
+def built(built_folder: Path) -> Path:
+    return built_folder
 
 
 def flip(path: Path) -> None:

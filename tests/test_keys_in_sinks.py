@@ -7,7 +7,6 @@ import gzip
 import itertools
 import json
 import re
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +15,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.pipeline.test_central_scheduler import DASHBOARD, Server
+from tests.programs import run
 from tests.provider_server import ProviderServer, Reply, Request, answer_of, make_completion
-from tests.test_command_line import BIN
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("keys in sinks")]
 
@@ -225,8 +224,7 @@ def test_no_key_stands_in_anything_that_is_written_or_said(folder: Path) -> None
 
 def say(folder: Path, *command: str) -> str:
     """Return what a command writes to both of its streams, however it ends."""
-    programs = {name: str(BIN / name) for name in ("daybook", "luigi")}
-    done = subprocess.run([programs[command[0]], *command[1:]], cwd=folder, capture_output=True, text=True)
+    done = run(folder, *command, code=None)
     return done.stdout + done.stderr
 
 

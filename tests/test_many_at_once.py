@@ -17,18 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import BIN, run, run_json
 from tests.provider_server import ProviderServer, Reply, Request, make_completion, reply_json
-from tests.test_command_line import (
-    BIN,
-    COHORT,
-    build_against,
-    count_attempts,
-    folder,  # noqa: F401
-    list_documents,
-    read_texts,
-    run,
-    run_json,
-)
+from tests.test_command_line import build_against, count_attempts, folder, list_documents, read_texts  # noqa: F401
+from tests.trial_folder import COHORT
 
 pytestmark = pytest.mark.slow  # each test starts programs and waits for a server
 

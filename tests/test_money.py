@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.money_provider import (
     ChargingProvider,
     write_paid_config,
 )
-from tests.test_command_line import BIN, run, run_json
+from tests.programs import run, run_json, start
 
 EXIT_BUDGET = 31
 
@@ -43,11 +42,6 @@ def write_echo_config(folder: Path, count: int, *, prices: str = "") -> None:
 ECHO_PRICES = f"input_usd_per_million_tokens = {INPUT_USD}\noutput_usd_per_million_tokens = {OUTPUT_USD}\n"
 # The echo counts words: "one: Idea-00 and Idea-01" are 4 words in and 4 out.
 ECHO_USD = 4 * (INPUT_USD + OUTPUT_USD) / 1_000_000
-
-
-def start_build(folder: Path, *options: str) -> subprocess.Popen[bytes]:
-    command = [str(BIN / "daybook"), "build", *options]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def wait_until_answered(folder: Path, count: int) -> None:
@@ -136,7 +130,7 @@ def test_luigi_keeps_the_budget_of_its_settings(tmp_path):
 def test_two_runs_do_not_spend_the_same_rest(tmp_path, provider):
     provider.seconds = 2.0
     write_paid_config(tmp_path, provider.api_base, cohorts={"one": 40})
-    first = start_build(tmp_path, "one", "--budget-usd", "1", "--concurrency", "1")
+    first = start(tmp_path, "daybook", "build", "one", "--budget-usd", "1", "--concurrency", "1")
     try:
         deadline = time.monotonic() + 60
         while not provider.arrivals:
@@ -160,7 +154,7 @@ def test_half_a_budget_holds_with_64_at_once_and_across_a_kill_and_a_full_one_pa
     write_paid_config(tmp_path, provider.api_base, cohorts={"one": count})
     half = ["--concurrency", "64", "--budget-usd", str(needed / 2)]
 
-    killed = start_build(tmp_path, "one", *half)
+    killed = start(tmp_path, "daybook", "build", "one", *half)
     wait_until_answered(tmp_path, 15)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
@@ -187,7 +181,7 @@ def test_two_processes_keep_to_the_requests_a_minute_and_use_them(tmp_path, prov
     write_paid_config(
         tmp_path, provider.api_base, cohorts={"one": 75, "two": 75}, settings=f"requests_per_minute = {limit}"
     )
-    builds = [start_build(tmp_path, cohort, "--concurrency", "16") for cohort in ("one", "two")]
+    builds = [start(tmp_path, "daybook", "build", cohort, "--concurrency", "16") for cohort in ("one", "two")]
 
     assert [build.wait() for build in builds] == [0, 0]
 
@@ -201,7 +195,7 @@ def test_two_processes_keep_to_the_requests_a_minute_and_use_them(tmp_path, prov
 def test_two_processes_share_the_calls_at_a_time(tmp_path, provider):
     provider.seconds = 0.2
     write_paid_config(tmp_path, provider.api_base, cohorts={"one": 20, "two": 20}, settings="concurrency = 3")
-    builds = [start_build(tmp_path, cohort, "--concurrency", "16") for cohort in ("one", "two")]
+    builds = [start(tmp_path, "daybook", "build", cohort, "--concurrency", "16") for cohort in ("one", "two")]
 
     assert [build.wait() for build in builds] == [0, 0]
 

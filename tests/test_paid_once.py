@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import BIN, run_json
 from tests.provider_server import FAULTS, PASSING, Mixture, ProviderServer, Reply, Request, make_completion, reply_json
-from tests.test_command_line import BIN, run_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("paid once")]
 

@@ -72,9 +72,9 @@ def _read_offset(zone: str) -> timedelta:
 
 
 def _read_number(number: float) -> datetime | None:
-    if not abs(number) < LAST_MILLISECOND:  # nor what is no number at all
+    if not 0 <= number < LAST_MILLISECOND:  # nor what is no number at all
         return None
-    return _EPOCH + timedelta(seconds=number / 1000 if abs(number) > MILLISECONDS_FROM else number)
+    return _EPOCH + timedelta(seconds=number / 1000 if number > MILLISECONDS_FROM else number)
 
 
 def _write(moment: datetime) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 from pathlib import Path
 from typing import Any
 
 from pipeline.archive.conversations import Attachment, Block, Conversation, Message, encode_conversation
+from pipeline.archive.transcripts import Format, TranscriptTemplate, read_template
 from pipeline.archive.views import Outline, View
 from store.data_root import DataRoot
 from store.documents import DocumentStore
@@ -101,3 +103,9 @@ def keep_file(documents: DocumentStore, name: str, content: bytes, **fields: Any
     return Attachment(
         name=name, status="present", blake3=inputs["blake3"], export=doc_id, size_bytes=len(content), **fields
     )
+
+
+@functools.cache
+def read_shipped_template(form: Format) -> TranscriptTemplate:
+    """Return the template as it is shipped, checked once."""
+    return read_template(Path("there is no such folder"), form)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +19,7 @@ from pipeline.errors import InputInvalid
 from store.errors import WriteFailed
 from store.identity import hash_bytes
 from tests.archive.file_server import Fault, FileServer
+from tests.programs import run, start
 
 CONTENT = bytes(range(256)) * 4000  # about a megabyte
 
@@ -335,13 +334,7 @@ def test_as_many_files_as_allowed_are_under_way_at_a_time(tmp_path):
 
 
 def run_command(*words, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "fetch", *words],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        check=False,
-    )
+    return run(Path.cwd(), "daybook", "fetch", *words, code=None, **environment)
 
 
 def test_the_command_tells_what_came_and_what_did_not(server, tmp_path):
@@ -386,7 +379,7 @@ def test_a_fetch_that_was_killed_goes_on_where_it_stopped(tmp_path):
     with FileServer({"big.bin": CONTENT * 40}, latency_seconds=0.01) as server:
         server.faults["big.bin"] = [Fault(cut_after=20_000_000)]
         words = [server.url("big.bin"), "--out", str(tmp_path), "--allow-private"]
-        process = subprocess.Popen([sys.executable, "-m", "pipeline.cli", "fetch", *words], stdout=subprocess.PIPE)
+        process = start(tmp_path, "daybook", "fetch", *words)
         parts = tmp_path / PARTS_FOLDER
         while not any(part.stat().st_size > 1_000_000 for part in parts.glob("*.part")):
             assert process.poll() is None

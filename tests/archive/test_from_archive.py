@@ -16,7 +16,7 @@ from tests.archive.imported_store import imported, run, run_json
 from tests.archive.small_exports import ANSWER, PROMPT
 from tests.archive.test_search_page import LINEAGE, ask
 from tests.pipeline.config_folder import problems_of, write_config
-from tests.test_command_line import run as run_program
+from tests.programs import run as run_program
 
 __all__ = ["imported"]
 

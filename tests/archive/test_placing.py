@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive.conversations import Block
-from pipeline.archive.transcripts import Format, make_transcript, plan_transcript, read_template
+from pipeline.archive.transcripts import Format, make_transcript, plan_transcript
 from pipeline.archive.transcripts.index_page import write_index
 from pipeline.archive.transcripts.placing import (
     CHANGED,
@@ -31,7 +31,7 @@ from pipeline.errors import InputInvalid
 from store.data_root import DataRoot
 from store.documents import Document
 from store.errors import DocumentCorrupt, WriteFailed
-from tests.archive.made_views import keep, keep_file, make_png, make_view, outline_of, say
+from tests.archive.made_views import keep, keep_file, make_png, make_view, outline_of, read_shipped_template, say
 from tests.archive.pages import Page
 
 PAGE = "chatgpt/2025/2025-03-01-harbour-photo-3f9a1c2b7d.html"
@@ -50,7 +50,7 @@ class Folder:
     def make(self, view: View, form: Format = Format.HTML, **options: object) -> Document:
         if not self.data.documents.is_present("conversation", view.versions[0]):
             keep(self.data.documents, view)
-        plan = plan_transcript(outline_of(view), read_template(self.path / "config", form), Options(**options))
+        plan = plan_transcript(outline_of(view), read_shipped_template(form), Options(**options))
         if self.data.documents.is_present("transcript", plan.doc_id):
             return self.data.documents.read("transcript", plan.doc_id)
         return make_transcript(self.data.documents, view, plan)

@@ -19,8 +19,8 @@ from pipeline.archive.views import View
 from tests.archive.imported_store import folder, ids_by_title, imported, run, run_json
 from tests.archive.made_archive import make_view
 from tests.archive.small_exports import ANSWER, PROMPT, write_exports
-from tests.test_command_line import BIN
-from tests.test_command_line import run as run_program
+from tests.programs import BIN
+from tests.programs import run as run_program
 
 __all__ = ["folder", "imported"]
 

@@ -19,8 +19,8 @@ from pipeline.settings import Roots
 from pipeline.workspace import Workspace
 from tests.archive.imported_store import folder, ids_by_title, imported, run, run_json
 from tests.pipeline.built_store import build, make_roots
-from tests.test_command_line import BIN, ROOT
-from tests.test_command_line import run as run_program
+from tests.programs import BIN, ROOT
+from tests.programs import run as run_program
 from tests.test_documentation import documented_fields
 
 __all__ = ["folder", "imported"]

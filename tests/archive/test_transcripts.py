@@ -35,6 +35,7 @@ from tests.archive.made_views import (
     make_view,
     open_documents,
     outline_of,
+    read_shipped_template,
     say,
 )
 from tests.archive.pages import Page, list_dangers, show_markdown
@@ -56,7 +57,9 @@ def render(documents, tmp_path):
         return render_view(view, form, **options).content.decode()
 
     def render_view(view: View, form: Format = Format.HTML, **options: object) -> Rendered:
-        return render_transcript(documents, view, read_template(tmp_path / "config", form), Options(**options))
+        own = tmp_path / "config"
+        template = read_template(own, form) if own.exists() else read_shipped_template(form)
+        return render_transcript(documents, view, template, Options(**options))
 
     render_text.view = render_view
     return render_text

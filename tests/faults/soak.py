@@ -25,8 +25,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.programs import BIN, ROOT
 from tests.provider_server import PASSING, Mixture, ProviderServer
-from tests.test_command_line import BIN, ROOT
 from tests.test_paid_once import COHORT, FILES, MODEL, REPLICATES, answer, call_in, count_good_answers, read_attempts
 
 STAGES = 3

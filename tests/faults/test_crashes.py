@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,11 @@ from tests.faults.requirements import require_program
 from tests.faults.system_calls import SystemCall, at_call, intercept
 from tests.faults.writing import DIGEST, FLUSHES, WRITERS, find_losses, flush_as
 
+Write = Callable[[DataRoot, Acknowledge], None]
 PASSED_OVER = {"close"}  # a crash before it is the crash after the call ahead of it
 
 
-def write_and_die(root: Path, write, number: int, *, after_half: bool = False) -> Ending:
+def write_and_die(root: Path, write: Write, number: int, *, after_half: bool = False) -> Ending:
     """Let a child write and kill it at its call with that number; `after_half`: when half of its bytes are written."""
     real_write = os.write
 
@@ -38,7 +40,7 @@ def write_and_die(root: Path, write, number: int, *, after_half: bool = False) -
     return run_child(work)
 
 
-def list_calls(root: Path, write) -> list[str]:
+def list_calls(root: Path, write: Write) -> list[str]:
     def work(tell: Acknowledge) -> None:
         with intercept(lambda call: tell(call.name)):
             write(DataRoot(root), lambda name: None)
@@ -48,15 +50,23 @@ def list_calls(root: Path, write) -> list[str]:
 
 @pytest.mark.parametrize("flush", FLUSHES)
 @pytest.mark.parametrize("write", WRITERS)
-def test_a_crash_at_any_system_call_loses_nothing_and_the_next_one_goes_on(write, flush, tmp_path):
+def test_a_crash_at_any_system_call_loses_nothing_and_the_next_one_goes_on(write, flush, tmp_path, in_small_process):
+    crashes, losses = in_small_process(crash_at_each_call, tmp_path, write, flush)
+
+    assert crashes > 10
+    assert losses == {}
+
+
+def crash_at_each_call(folder: Path, write: Write, flush: str) -> tuple[int, dict[object, list[str]]]:
+    """Return the number of crashes, and what was lost by each; after each one the same write has to work."""
     with flush_as(flush):
-        calls = list_calls(tmp_path / "count", write)
+        calls = list_calls(folder / "count", write)
         crashes = [(number, False) for number in range(len(calls)) if calls[number] not in PASSED_OVER]
         crashes += [(number, True) for number, name in enumerate(calls) if name == "write"]
 
         losses = {}
         for number, after_half in crashes:
-            root = tmp_path / f"{number}-{after_half}"
+            root = folder / f"{number}-{after_half}"
             ending = write_and_die(root, write, number, after_half=after_half)
             assert not ending.is_done
             after_crash = find_losses(root, ending.acknowledged)
@@ -64,9 +74,7 @@ def test_a_crash_at_any_system_call_loses_nothing_and_the_next_one_goes_on(write
             if lost := after_crash + find_losses(root, ending.acknowledged):
                 losses[number, calls[number], after_half] = lost
             assert again.is_done
-
-    assert len(crashes) > 10
-    assert losses == {}
+    return len(crashes), losses
 
 
 SEEN_AS = {name: name for name in ("write", "fsync", "syncfs", "mkdir", "unlink", "fchmod")}

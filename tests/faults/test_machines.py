@@ -15,7 +15,8 @@ from store.machine_locks import MachineLock
 from tests.faults.children import die, run_child
 from tests.faults.requirements import require_namespaces, require_program
 from tests.faults.test_refusing_disks import immutable, read_only
-from tests.test_command_line import BIN, ROOT, build_against, folder, run  # noqa: F401
+from tests.programs import BIN, ROOT, run
+from tests.test_command_line import build_against, folder  # noqa: F401
 
 COUNT = 40
 WRITE = """

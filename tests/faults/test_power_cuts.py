@@ -111,7 +111,15 @@ def list_calls(root: Path, write: Write, prepare: Callable[[DataRoot], None] = l
 @pytest.mark.parametrize("meddle", [False, True], ids=["quiet", "meddled"])
 @pytest.mark.parametrize("flush", FLUSHES)
 @pytest.mark.parametrize("write", WRITERS)
-def test_a_power_cut_at_any_system_call_loses_nothing_acknowledged(disk, write, flush, meddle):
+def test_a_power_cut_at_any_system_call_loses_nothing_acknowledged(disk, write, flush, meddle, in_small_process):
+    calls, losses = in_small_process(cut_at_each_call, disk, write, flush, meddle)
+
+    assert len(calls) > 10
+    assert losses == {}
+
+
+def cut_at_each_call(disk: Disk, write: Write, flush: str, meddle: bool) -> tuple[list[str], dict[object, list[str]]]:
+    """Return the system calls of a write, and what was lost by a cut before each of them."""
     with flush_as(flush):
         calls = [name for name in list_calls(disk.folder / "count", write) if name != ACKNOWLEDGED]
         losses = {}
@@ -120,9 +128,7 @@ def test_a_power_cut_at_any_system_call_loses_nothing_acknowledged(disk, write, 
             ending = write_and_cut(disk, root, write, at=number, meddle=meddle)
             if lost := find_losses(root, ending.acknowledged):
                 losses[number, [*calls, "end"][number]] = lost
-
-    assert len(calls) > 10
-    assert losses == {}
+    return calls, losses
 
 
 def list_telling_moments(calls: list[str]) -> list[int]:
@@ -153,18 +159,21 @@ def is_unseen_by_design(kind: str, calls: list[str], number: int) -> bool:
 
 @pytest.mark.parametrize("flush", FLUSHES)
 @pytest.mark.parametrize("write", WRITERS)
-def test_a_flush_that_is_left_out_is_found(disk, write, flush):
+def test_a_flush_that_is_left_out_is_found(disk, write, flush, in_small_process):
+    assert in_small_process(list_unseen, disk, write, flush) == []
+
+
+def list_unseen(disk: Disk, write: Write, flush: str) -> list[str]:
+    """Return the flushes that no power cut shows to be missing, but those of which none can."""
     prepare = {"alone": make_journal_folder, "shared": make_shared_folders}[flush]
     with flush_as(flush):
         calls = list_calls(disk.folder / "count", write, prepare)
         flushes = [number for number, name in enumerate(calls) if name.startswith(("fsync", "syncfs"))]
-        unseen = [
+        return [
             calls[number]
             for drop, number in enumerate(flushes)
             if not is_unseen_by_design(disk.kind, calls, number) and not is_seen(disk, write, prepare, calls, drop)
         ]
-
-    assert unseen == []
 
 
 def is_seen(disk: Disk, write: Write, prepare: Callable[[DataRoot], None], calls: list[str], drop: int) -> bool:
@@ -245,20 +254,26 @@ def cut_at_flush(disk: Disk, root: Path, number: int, *, is_after: bool, flushes
     return ending
 
 
-def test_a_power_cut_around_a_flush_that_many_share_loses_nothing_acknowledged(sharing_disk):
+def test_a_power_cut_around_a_flush_that_many_share_loses_nothing_acknowledged(sharing_disk, in_small_process):
     """Nothing is changed here: which writers share a flush is the store's own choice, on a disk it knows."""
     assert flushing.can_share(sharing_disk.folder.stat().st_dev)
-    lost, acknowledged = {}, 0
-    for number in range(1, 40, 4):
-        for is_after in (False, True):
-            root = sharing_disk.folder / f"{number}-{is_after}"
-            ending = cut_at_flush(sharing_disk, root, number, is_after=is_after)
-            acknowledged += len(ending.acknowledged)
-            if losses := list_lost_of_many(root, ending.acknowledged):
-                lost[number, is_after] = losses
+    acknowledged, lost = in_small_process(cut_around_flushes, sharing_disk)
 
     assert lost == {}
     assert acknowledged > 100
+
+
+def cut_around_flushes(disk: Disk) -> tuple[int, dict[object, list[str]]]:
+    """Return how many writes were acknowledged, and what was lost by a cut before or after each fourth shared flush."""
+    lost, acknowledged = {}, 0
+    for number in range(1, 40, 4):
+        for is_after in (False, True):
+            root = disk.folder / f"{number}-{is_after}"
+            ending = cut_at_flush(disk, root, number, is_after=is_after)
+            acknowledged += len(ending.acknowledged)
+            if losses := list_lost_of_many(root, ending.acknowledged):
+                lost[number, is_after] = losses
+    return acknowledged, lost
 
 
 def test_a_shared_flush_that_does_nothing_is_found(sharing_disk):

@@ -18,7 +18,7 @@ from tests.faults.children import Acknowledge, run_child
 from tests.faults.filesystems import cut_power, mounted, mounted_tmpfs, run
 from tests.faults.requirements import require, require_mounts, require_program, require_root
 from tests.faults.system_calls import SystemCall, at_call, intercept
-from tests.faults.test_crashes import list_calls
+from tests.faults.test_crashes import Write, list_calls
 from tests.faults.writing import (
     ANSWER,
     DIGEST,
@@ -51,7 +51,7 @@ def refuse(code: int, flushed: list[str]):
     return act
 
 
-def write_and_tell(root: Path, write, tell: Acknowledge) -> None:
+def write_and_tell(root: Path, write: Write, tell: Acknowledge) -> None:
     """Write, and tell what was acknowledged; or "refused", where the store said so."""
     try:
         write(DataRoot(root), tell)
@@ -61,27 +61,40 @@ def write_and_tell(root: Path, write, tell: Acknowledge) -> None:
 
 @pytest.mark.parametrize("flush", FLUSHES)
 @pytest.mark.parametrize("write", WRITERS)
-def test_a_system_call_that_fails_fails_the_write_and_the_next_one_works(write, flush, tmp_path):
+def test_a_system_call_that_fails_fails_the_write_and_the_next_one_works(write, flush, tmp_path, in_small_process):
     """Each call in turn, with each error that the kernel may give; a write that goes on all the same lost nothing."""
-    with flush_as(flush):
-        calls = list_calls(tmp_path / "count", write)
-        wrong = {}
-        for number, name in enumerate(calls):
-            for code in REFUSALS.get(name, []):
-                root = tmp_path / f"{number}-{code}"
+    refused, wrong = in_small_process(refuse_each_call, tmp_path, write, flush)
 
-                def work(tell: Acknowledge, root: Path = root, number: int = number, code: int = code) -> None:
-                    with intercept(at_call(number, refuse(code, []))):
-                        write_and_tell(root, write, tell)
-
-                ending = run_child(work)
-                again = run_child(lambda tell, root=root: write_and_tell(root, write, tell))
-                if name != "close" and "refused" not in ending.acknowledged:
-                    wrong[number, name, code] = "not reported"
-                if lost := find_losses(root, ending.acknowledged) or "refused" in again.acknowledged:
-                    wrong[number, name, code] = lost
-
+    assert refused > 10
     assert wrong == {}
+
+
+def refuse_each_call(folder: Path, write: Write, flush: str) -> tuple[int, dict[object, object]]:
+    """Return how often a call was refused, and what was wrong after it."""
+    refused, wrong = 0, {}
+    with flush_as(flush):
+        for number, name in enumerate(list_calls(folder / "count", write)):
+            for code in REFUSALS.get(name, []):
+                refused += 1
+                if found := refuse_call(folder / f"{number}-{code}", write, number, name, code):
+                    wrong[number, name, code] = found
+    return refused, wrong
+
+
+def refuse_call(root: Path, write: Write, number: int, name: str, code: int) -> object:
+    """Refuse one call of a write, write again, and return what is wrong then; None or [] if nothing is."""
+
+    def work(tell: Acknowledge) -> None:
+        with intercept(at_call(number, refuse(code, []))):
+            write_and_tell(root, write, tell)
+
+    ending = run_child(work)
+    again = run_child(lambda tell: write_and_tell(root, write, tell))
+    if lost := find_losses(root, ending.acknowledged):
+        return lost
+    if "refused" in again.acknowledged:
+        return "refused again"
+    return "not reported" if name != "close" and "refused" not in ending.acknowledged else None
 
 
 @pytest.mark.parametrize("name", ["fsync", "syncfs"])

@@ -35,8 +35,10 @@ from pipeline.scheduler_server import choose_address
 from pipeline.tasks import Cohort, Draft
 from pipeline.worker import AsyncWorker
 from tests.pipeline.luigi_runs import QUICK, add, ask_for_work, read_statuses, run_root
+from tests.programs import run, run_json, start
 from tests.provider_server import ProviderServer, Request, make_completion, reply_json
-from tests.test_command_line import BIN, COHORT, build_against, count_attempts, folder, list_documents, run, run_json
+from tests.test_command_line import build_against, count_attempts, folder, list_documents
+from tests.trial_folder import COHORT
 
 __all__ = ["folder"]
 
@@ -52,11 +54,8 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = [BIN / "daybook", "scheduler", "--data-root", self._data, "--json", "--port", str(self.port)]
-        self.process = subprocess.Popen(
-            [*command, *self._options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self._data.parent
-        )
-        assert self.process.stdout is not None
+        command = ["daybook", "scheduler", "--data-root", str(self._data), "--json", "--port", str(self.port)]
+        self.process = start(self._data.parent, *command, *self._options)
         said = "".join(iter(lambda: self.process.stdout.readline(), "}\n")) + "}"
         self.url = json.loads(said)["url"]
         self.port = int(urlsplit(self.url).port or 0)
@@ -697,10 +696,7 @@ def slow_provider(folder, monkeypatch) -> Iterator[ProviderServer]:
 @pytest.mark.parametrize("asked", [1, 3])
 def test_a_build_completes_although_the_scheduler_is_killed_and_pays_nothing_twice(state, asked, folder, slow_provider):
     server = Server(folder / "data")
-    build = subprocess.Popen(
-        [BIN / "daybook", "build", COHORT, "--concurrency", "2", "--scheduler", server.url, "--json"],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    build = start(folder, "daybook", "build", COHORT, "--concurrency", "2", "--scheduler", server.url, "--json")
     wait_until(lambda: len(slow_provider.requests) >= asked)
     server.stop(signal.SIGKILL)
     if state == "lost":
@@ -720,11 +716,8 @@ def test_a_build_completes_although_the_scheduler_is_killed_and_pays_nothing_twi
 @pytest.mark.slow
 def test_two_builds_share_a_scheduler_that_is_killed_and_pay_nothing_twice(folder, slow_provider):
     server = Server(folder / "data")
-    command = [BIN / "daybook", "build", COHORT, "--concurrency", "2", "--scheduler", server.url, "--json"]
-    builds = [
-        subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    command = ["daybook", "build", COHORT, "--concurrency", "2", "--scheduler", server.url, "--json"]
+    builds = [start(folder, *command) for _ in range(2)]
     wait_until(lambda: len(slow_provider.requests) >= 2)
     server.stop(signal.SIGKILL)
     server.start()
@@ -746,10 +739,7 @@ def test_a_scheduler_that_stays_away_ends_the_run_with_an_error_and_nothing_is_l
         settings.read_text().replace("[core]\n", "[core]\nrpc_retry_attempts = 2\nrpc_retry_wait = 1\n")
     )
     server = Server(folder / "data")
-    build = subprocess.Popen(
-        [BIN / "daybook", "build", COHORT, "--concurrency", "2", "--scheduler", server.url],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    build = start(folder, "daybook", "build", COHORT, "--concurrency", "2", "--scheduler", server.url)
     wait_until(lambda: slow_provider.requests)
     server.stop(signal.SIGKILL)
 

@@ -17,21 +17,27 @@ from pipeline.settings import Roots
 from pipeline.stages import STAGE_RULES, Stage
 from pipeline.workspace import Workspace
 from store.errors import DocumentCorrupt
+from tests.pipeline.built_store import copy_store
 from tests.pipeline.config_folder import edit, write_config
 
 COHORT = "first"
 JUDGE = "Judge this:\n{{ response }}\nSCORE: 7\n"
 
 
-@pytest.fixture
-def workspace(tmp_path) -> Workspace:
-    """A complete cohort with its report, locked."""
-    workspace = open_workspace(tmp_path)
+@pytest.fixture(scope="module")
+def locked_once(tmp_path_factory) -> Roots:
+    workspace = open_workspace(tmp_path_factory.mktemp("locked"))
     for plan in workspace.plan(COHORT).walk():
         make_document(workspace.maker, plan, cohort=COHORT)
     make_report(workspace, COHORT)
     lock_cohort(workspace, COHORT)
-    return workspace
+    return workspace.roots
+
+
+@pytest.fixture
+def workspace(locked_once, tmp_path) -> Workspace:
+    """A complete cohort with its report, locked."""
+    return Workspace(copy_store(locked_once, tmp_path))
 
 
 def open_workspace(folder: Path, changes=None) -> Workspace:

@@ -14,18 +14,16 @@ from pipeline.report_document import make_report
 from pipeline.settings import Roots
 from pipeline.workspace import Workspace
 from store.errors import DocumentCorrupt, DocumentInvalid
-from tests.pipeline.config_folder import edit, write_config
+from tests.pipeline.built_store import SCORED, copy_store
+from tests.pipeline.config_folder import write_config
 
 COHORT = "first"
-SCORED = edit(
-    "templates/evaluation/clarity.txt", "End with SCORE: <0-10>.", "SCORE: 7"
-)  # what echo answers is a score, too
 
 
 @pytest.fixture
-def roots(tmp_path) -> Roots:
+def roots(built, tmp_path) -> Roots:
     """A complete cohort, and its record."""
-    roots = Roots(tmp_path / "data", write_config(tmp_path, SCORED))
+    roots = copy_store(built, tmp_path)
     time.sleep(2 * CLOCK_TICK_NS / 1e9)  # files that are newer than this are not trusted to have new time stamps
     build(roots)
     return roots

@@ -18,21 +18,27 @@ from pipeline.settings import Roots
 from pipeline.stages import Stage
 from pipeline.workspace import Workspace
 from store.documents import complete_metadata, encode_readably
+from tests.pipeline.built_store import copy_store
 from tests.pipeline.config_folder import edit, write_config
 
 COHORT = "first"
 JUDGE = "Judge this:\n{{ response }}\nEnd with SCORE: <0-10>.\nSCORE: 7\n"
 
 
-@pytest.fixture
-def workspace(tmp_path) -> Workspace:
-    """A complete cohort with its report."""
-    workspace = open_workspace(tmp_path)
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory) -> Roots:
+    workspace = open_workspace(tmp_path_factory.mktemp("made"))
     for plan in workspace.plan(COHORT).walk():
         make_document(workspace.maker, plan, cohort=COHORT)
     make_report(workspace, COHORT)
     workspace.write_tables(COHORT)
-    return workspace
+    return workspace.roots
+
+
+@pytest.fixture
+def workspace(made_once, tmp_path) -> Workspace:
+    """A complete cohort with its report."""
+    return Workspace(copy_store(made_once, tmp_path))
 
 
 def open_workspace(folder: Path, changes=None) -> Workspace:
