@@ -332,11 +332,16 @@ def format_repairs(found: Json) -> str:
         return "Nothing to repair."
     lines = []
     for repair in found["repairs"]:
-        cost = "" if repair["cost_usd"] == 0 else f"; to make it again: {_say_cost(repair['cost_usd'])}"
+        is_free = repair["cost_usd"] == 0 and repair["how"] != "set_aside"
+        cost = "" if is_free else f"; to make it again: {_say_cost(repair['cost_usd'])}"
         state = f"  NOT DONE: {repair['problem']}" if repair["problem"] else ""
         lines.append(f"{repair['how']:15}  {repair['place']}: {repair['why']}{cost}{state}")
-    if not found["applied"]:
-        lines += ["", "Nothing was changed. daybook repair --apply does it."]
+    ways = {repair["how"] for repair in found["repairs"]}
+    lines += [""] if "leave" in ways or not found["applied"] else []
+    if "leave" in ways:
+        lines.append("What is left as it is needs its bytes from elsewhere: daybook repair --from BUNDLE, or a backup.")
+    if not found["applied"] and ways != {"leave"}:
+        lines.append("Nothing was changed. daybook repair --apply does it.")
     return "\n".join(lines)
 
 

@@ -90,6 +90,13 @@ class Workspace:
             self._plans[cohort] = planned
         return self._plans[cohort]
 
+    def plan_without_tables(self, cohort: str) -> None:
+        """Plan a cohort from its config alone, for as long as this process runs: its tables cannot be read.
+
+        Raises UnknownName, ConfigInvalid.
+        """
+        self._plans[cohort] = plan_cohort(self.configuration.get_cohort(cohort))
+
     def accept_tables(self, cohort: str) -> None:
         """Take a cohort's task tables for edited that no record says who wrote."""
         self.configuration.get_cohort(cohort)

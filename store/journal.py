@@ -21,7 +21,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -128,9 +128,19 @@ class Journal:
         """Return the files of all processes, by name, which begins with the time of their start."""
         return sorted(self.folder.glob(f"*{SUFFIX}"))
 
-    def read(self) -> tuple[list[Record], list[Gap]]:
-        """Return the records of all processes by time, and what could not be read. Raises OSError."""
-        found = [read_records(path) for path in self.list_paths()]
+    def read(self, *, on_unreadable: Callable[[Path, OSError], None] | None = None) -> tuple[list[Record], list[Gap]]:
+        """Return the records of all processes by time, and the bytes that are none.
+
+        A file that the disk cannot read is handed to `on_unreadable`, and the others are read; without it, OSError.
+        """
+        found = []
+        for path in self.list_paths():
+            try:
+                found.append(read_records(path))
+            except OSError as error:
+                if on_unreadable is None:
+                    raise
+                on_unreadable(path, error)
         records = [record for part, _ in found for record in part]
         records.sort(key=lambda record: record.at)  # stable: records of one process and time keep their order
         return records, [gap for _, gaps in found for gap in gaps]
