@@ -66,7 +66,7 @@ def format_build(result: Json) -> str:
         lines.append(f"  {failure['status']}: {name}: {textwrap.shorten(reason, SHOWN_CHARACTERS)}")
     if len(failures) > SHOWN_FAILURES:
         lines.append(f"  and {len(failures) - SHOWN_FAILURES} more: daybook status {result['cohort']}")
-    lines += [f"  {error}" for error in result["errors"]]
+    lines += [f"  {error}" for error in dict.fromkeys(result["errors"])]  # many documents meet one full disk
     lines += _describe_budget(result["budget"])
     lines += _describe_batches(result["batches"])
     if result["report"]:
@@ -391,7 +391,8 @@ def _format_record(record: Json) -> str:
 
 
 def format_reroll(made: Json) -> str:
+    name = f"{made['stage']}/{made['doc_id']}: replicate {made['replicate']}, {made['task_id']}"
     return (
-        f"{made['stage']}/{made['doc_id']}: replicate {made['replicate']}, {made['task_id']}, in {made['folder']}. "
+        f"{name}, {_say_cost(made['cost_usd'])}, in {made['folder']}. "
         "A cohort takes it in when its spec asks for as many replicates."
     )
