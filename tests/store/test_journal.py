@@ -55,6 +55,9 @@ def test_a_record_after_a_torn_one_is_read_wherever_the_first_was_cut(tmp_path):
         records, gaps = read_records(path)
         assert numbers_of(records) == [2]
         assert [(gap.offset, gap.size_bytes, gap.is_tail) for gap in gaps] == [(0, size, False)]
+    path.write_bytes(first[:-1] + second)  # only the line end was cut off
+    records, gaps = read_records(path)
+    assert (numbers_of(records), gaps) == ([1, 2], [])
 
 
 def test_a_flipped_bit_takes_one_record_and_no_other(tmp_path):
