@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _describe_refusal(error: OSError) -> str:
     place = error.filename if isinstance(error.filename, str) else "The system"
-    return f"{place}: {error.strerror or error}. Expected something that can be read and written; mend it and go on."
+    return f"{place}: {error.strerror or error}. Mend that, and type the same command again."
 
 
 def _say_interrupted(code: int) -> int:

@@ -311,7 +311,11 @@ def _read_journal(data: DataRoot, findings: list[Finding]) -> tuple[list[Record]
     def tell(path: Path, error: OSError) -> None:
         findings.append(Finding("unreadable", f"journal/{path.name}", "", str(error)))
 
-    _list_readable(data, "journal", findings)
+    closed: list[Finding] = []
+    _list_readable(data, "journal", closed)
+    if closed:
+        findings += closed
+        return [], []
     return data.journal.read(on_unreadable=tell)
 
 

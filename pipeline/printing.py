@@ -339,7 +339,8 @@ def format_repairs(found: Json) -> str:
     ways = {repair["how"] for repair in found["repairs"]}
     lines += [""] if "leave" in ways or not found["applied"] else []
     if "leave" in ways:
-        lines.append("What is left as it is needs its bytes from elsewhere: daybook repair --from BUNDLE, or a backup.")
+        lines.append("What is left as it is has to become readable, or needs its bytes from elsewhere:")
+        lines.append("daybook repair --from BUNDLE, or a backup.")
     if not found["applied"] and ways != {"leave"}:
         lines.append("Nothing was changed. daybook repair --apply does it.")
     return "\n".join(lines)

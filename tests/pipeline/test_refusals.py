@@ -39,7 +39,7 @@ def test_a_folder_that_the_system_refuses_is_told_without_a_traceback(store, cap
     assert main(["status"]) == 1
 
     told = capsys.readouterr()
-    assert told.err.startswith("data/docs: Not a directory. Expected ")
+    assert told.err == "data/docs: Not a directory. Mend that, and type the same command again.\n"
 
 
 def test_an_interrupted_verification_says_how_it_goes_on(store, capsys, monkeypatch):
