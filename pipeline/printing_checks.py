@@ -105,5 +105,6 @@ def format_check(check: Json) -> str:
     word = "passed" if check["passed"] else "failed"
     lines.append(f"{check['cohort']}: {word} at level {check['level']}: {counts}.")
     if not check["passed"]:
-        lines.append(f"If the new ids or bytes are meant: daybook lock {check['cohort']}. If not: daybook verify.")
+        lines.append(f"If new ids or bytes are meant: daybook lock {check['cohort']}. If not: daybook verify.")
+        lines.append("Where a rebuild differs, the code makes something else: meant, it needs a higher version.")
     return "\n".join(lines)

@@ -62,7 +62,7 @@ def test_a_failed_check_says_what_can_be_typed_next(store, capsys):
 
     assert main(["check", "first"]) == 1
 
-    assert "If the new ids or bytes are meant: daybook lock first." in capsys.readouterr().out
+    assert "If new ids or bytes are meant: daybook lock first." in capsys.readouterr().out
 
 
 def test_a_rebuild_of_nothing_does_not_say_that_all_is_the_same(store, capsys):
