@@ -371,7 +371,10 @@ def format_attempts(found: Json) -> str:
                 "used" if attempt["used"] else attempt["reason"][:SHOWN_CHARACTERS],
             ]
         )
-    return "\n".join([f"{head}, call {found['call_id']}", *format_columns(rows)])
+    lines = [f"{head}, call {found['call_id']}", *format_columns(rows)]
+    if found["status"] not in (None, "ok"):  # an answer may be whole, and no document follow from it
+        lines.append(f"The document is not there: {found['status']}: {found['reason']}")
+    return "\n".join(lines)
 
 
 def format_log(records: list[Json]) -> str:
