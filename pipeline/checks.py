@@ -26,7 +26,7 @@ import orjson
 
 from pipeline.answers import Call
 from store.calls import END_OF_RECORD, IMPORTED_FILE, call_id_of
-from store.documents import METADATA_FILE, encode_readably, find_metadata_problem
+from store.documents import METADATA_FILE, METADATA_SCHEMA, encode_readably, find_metadata_problem, hash_metadata
 from store.errors import StoreError
 from store.identity import IDENTITY_VERSION, encode_parsed, hash_bytes, id_from_digest, new_hasher
 
@@ -165,14 +165,18 @@ def _check_folder(
         return CheckedDocument(stage, doc_id, [Finding(kind, place, METADATA_FILE, str(error))])
     metadata_blake3 = hash_bytes(content)
     is_vouched_for = metadata_blake3 in committed  # these are the bytes that were committed, for this document
+    kind = "metadata_invalid"
     try:
         metadata = orjson.loads(content) if is_vouched_for else json.loads(content.decode())
         problem = None if is_vouched_for else find_metadata_problem(metadata, stage, doc_id)
+        if (is_vouched_for or not committed) and _is_newer(metadata, is_vouched_for=is_vouched_for):
+            kind, problem = "metadata_newer", f"has schema {metadata['schema']}, which a later version of Daybook wrote"
     except (ValueError, RecursionError) as error:
         problem = f"is not JSON: {error}"
     if problem:
-        finding = Finding("metadata_invalid", place, METADATA_FILE, f"it {problem}")
-        return CheckedDocument(stage, doc_id, [finding], size_bytes=size.read)
+        return CheckedDocument(
+            stage, doc_id, [Finding(kind, place, METADATA_FILE, f"it {problem}")], size_bytes=size.read
+        )
     findings = _check_metadata(metadata, content, place) if deep and not is_vouched_for else []
     if not findings:  # a damaged record says nothing of the files
         findings = _check_files(metadata["files"], folder, place, size, deep=deep)
@@ -187,6 +191,17 @@ def _check_folder(
         attempt=_number(metadata.get("attempt")),
         size_bytes=size.read,
     )
+
+
+def _is_newer(metadata: Any, *, is_vouched_for: bool) -> bool:
+    """Whether a later version of this program wrote a record, and not a flipped bit: its own hash is right."""
+    schema = metadata.get("schema") if isinstance(metadata, dict) else None
+    if not isinstance(schema, int) or schema <= METADATA_SCHEMA:
+        return False
+    try:
+        return is_vouched_for or metadata.get("self_blake3") == hash_metadata(metadata)
+    except StoreError:
+        return False
 
 
 def _parents(metadata: dict[str, Any]) -> list[dict[str, Any]]:

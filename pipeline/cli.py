@@ -19,8 +19,10 @@ from pipeline.archive.render_commands import add_render
 from pipeline.archive.search_commands import add_conversations, add_note, add_search, add_show, add_tag
 from pipeline.build_result import BuildResult
 from pipeline.command_line import (
+    EXIT_INTERRUPTED,
     Command,
     add_command,
+    existing_roots_of,
     open_workspace,
     print_result,
     read_amount,
@@ -38,7 +40,6 @@ EXIT_OK, EXIT_ERROR = 0, 1
 EXIT_INCOMPLETE = 30  # as [retcode] task_failed in luigi.cfg
 EXIT_BUDGET = 31  # as 30, because the budget is reached
 EXIT_WAITING = 32  # as 30, because batches are under way that may bring them
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXITS_AFTER_SIGNAL = (EXIT_INTERRUPTED, 143)  # 143: SIGTERM
 
 HIGHEST_PORT = 65535
@@ -63,12 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except OSError as error:  # a folder without permission, a disk that fails: told as every mistake is
+        print(printing.make_visible(_describe_refusal(error)), file=sys.stderr)
+        return EXIT_ERROR
     except KeyboardInterrupt:
         return _say_interrupted(EXIT_INTERRUPTED)
     except SystemExit as stop:  # the worker ends with it after a signal
         if stop.code in EXITS_AFTER_SIGNAL:
             return _say_interrupted(stop.code)
         raise
+
+
+def _describe_refusal(error: OSError) -> str:
+    place = error.filename if isinstance(error.filename, str) else "The system"
+    return f"{place}: {error.strerror or error}. Mend that, and type the same command again."
 
 
 def _say_interrupted(code: int) -> int:
@@ -451,7 +460,7 @@ def _pointers(arguments: argparse.Namespace) -> int:
     from store.data_root import DataRoot
     from store.pointers import rebuild_pointers, verify_pointers
 
-    documents = DataRoot(roots_of(arguments).data).documents
+    documents = DataRoot(existing_roots_of(arguments).data).documents
     if arguments.action == "rebuild":
         print_result(arguments, rebuild_pointers(documents)._asdict(), format_pointer_counts)
         return EXIT_OK
@@ -580,7 +589,7 @@ def _gc(arguments: argparse.Namespace) -> int:
     from pipeline.garbage import collect_garbage
 
     result = collect_garbage(
-        roots_of(arguments),
+        existing_roots_of(arguments),
         apply=arguments.apply,
         paid_answers=arguments.paid_answers,
         age=arguments.older_than,

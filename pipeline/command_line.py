@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline import printing
+from pipeline.errors import InputInvalid
 from pipeline.settings import Roots, find_roots
 
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 EXIT_SKIPPED = 33  # all else is done, but something was passed over, and is named
 
 Command = Callable[[argparse.Namespace], int]
@@ -29,6 +31,17 @@ def add_command(commands: Any, name: str, command: Command, description: str) ->
 
 def roots_of(arguments: argparse.Namespace) -> Roots:
     return find_roots(arguments.data_root, arguments.config_root)
+
+
+def existing_roots_of(arguments: argparse.Namespace) -> Roots:
+    """Return the folders, for a command that has nothing to say of a store that is not there: a mistyped one is told.
+
+    Raises InputInvalid.
+    """
+    roots = roots_of(arguments)
+    if not roots.data.is_dir():
+        raise InputInvalid(f"There is no data folder {roots.data}. Expected the --data-root of a store that exists.")
+    return roots
 
 
 def open_workspace(arguments: argparse.Namespace) -> Any:

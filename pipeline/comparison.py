@@ -19,6 +19,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -31,6 +32,7 @@ from pipeline.errors import TaskTableInvalid
 from pipeline.task_tables import read_task_table, read_written
 from store.data_root import DataRoot
 from store.durable import place_file
+from store.errors import StoreError
 from store.files import read_file
 from store.identity import ID_FORM, hash_bytes
 from store.journal import Event, Gap, Record, list_attempted, list_expected
@@ -39,10 +41,13 @@ from store.pointer_files import POINTERS_FOLDER
 BATCH_SIZE = 32  # documents or calls: some milliseconds of work
 FEWEST_FOR_WORKERS = 1000  # below, starting processes takes longer than the work
 NOTE_SECONDS = 5.0  # between notes of where it is
+SHARD_CHARACTERS = 2  # of a call_id: calls/<hh>/
 NOTE_FILE, NOTE_SCHEMA = ".verification.json", 1
 REPAIRABLE, LOST = "repairable", "lost"
 
-WHOLE_DOCUMENT = frozenset({"vanished", "metadata_missing", "metadata_invalid", "metadata_altered", "inputs_altered"})
+WHOLE_DOCUMENT = frozenset(
+    {"vanished", "metadata_missing", "metadata_invalid", "metadata_newer", "metadata_altered", "inputs_altered"}
+)
 OF_ANOTHER = frozenset({"parent_missing", "parent_altered", "parent_stale", "answer_missing"})
 
 Key = tuple[str, str]  # stage, doc_id
@@ -134,7 +139,7 @@ class Comparison:
     def run(self, *, resume: bool, workers: int | None) -> None:
         """Compare everything. `workers` is the number of processes besides this one; None chooses."""
         note = _Note.read(self.data) if resume and self.found.deep else _Note()
-        documents, calls = _list_documents(self.data, self.findings), list(self.data.calls.walk())
+        documents, calls = _list_documents(self.data, self.findings), _list_calls(self.data, self.findings)
         if workers is None:
             is_much = len(documents) + len(calls) >= FEWEST_FOR_WORKERS
             workers = (os.cpu_count() or 1) - 1 if is_much else 0
@@ -146,7 +151,8 @@ class Comparison:
         compare_with_journal(self, records, gaps)
         compare_with_parents(self)
         check_derived(self)
-        _Note.path_of(self.data).unlink(missing_ok=True)
+        with suppress(OSError):  # a store that is only read can have no note either
+            _Note.path_of(self.data).unlink(missing_ok=True)
 
     def _check_all(
         self, checkers: CheckWorkers, documents: list[Key], calls: list[str], recorded: Recorded, note: _Note
@@ -168,8 +174,10 @@ class Comparison:
             raise
 
     def _write(self, note: _Note) -> None:
+        """Write where it is; without a note, where nothing can be written, the next one begins anew."""
         if self.found.deep:
-            note.write(self.data)
+            with suppress(StoreError):
+                note.write(self.data)
 
     def _batches(self, documents: list[Key], calls: list[str], recorded: Recorded, note: _Note) -> Iterator[Batch]:
         deep = self.found.deep
@@ -210,8 +218,10 @@ class Comparison:
                 self.answered.add((checked.call_id, attempt.number))
 
     def _check_texts(self) -> None:
-        for path in sorted(self.data.texts.root.glob("??/*.txt")):
-            findings, size_bytes = check_text(str(self.data.path), path.stem) if self.found.deep else ([], 0)
+        shards = _list_readable(self.data, "texts", self.findings)
+        names = (name for shard in shards for name in _list_readable(self.data, f"texts/{shard}", self.findings))
+        for digest in (name.removesuffix(".txt") for name in names if name.endswith(".txt") and self.found.deep):
+            findings, size_bytes = check_text(str(self.data.path), digest)
             self.findings += findings
             self.found.size_bytes += size_bytes
 
@@ -264,8 +274,8 @@ class _Note(NamedTuple):
 def _list_documents(data: DataRoot, findings: list[Finding]) -> list[Key]:
     """Return (stage, doc_id) of all documents, sorted; other names are findings, but for pointers."""
     keys: list[Key] = []
-    for stage in data.documents.list_stages():
-        for name in sorted(os.listdir(data.documents.root / stage)):
+    for stage in _list_stages(data, findings):
+        for name in _list_readable(data, f"docs/{stage}", findings):
             if ID_FORM.fullmatch(name):
                 keys.append((stage, name))
             elif not name.startswith("_"):
@@ -273,12 +283,40 @@ def _list_documents(data: DataRoot, findings: list[Finding]) -> list[Key]:
     return keys
 
 
-def _read_journal(data: DataRoot, findings: list[Finding]) -> tuple[list[Record], list[Gap]]:
+def _list_stages(data: DataRoot, findings: list[Finding]) -> list[str]:
+    return [name for name in _list_readable(data, "docs", findings) if not name.startswith(".")]
+
+
+def _list_calls(data: DataRoot, findings: list[Finding]) -> list[str]:
+    shards = [name for name in _list_readable(data, "calls", findings) if len(name) == SHARD_CHARACTERS]
+    return [
+        name for shard in shards for name in _list_readable(data, f"calls/{shard}", findings) if ID_FORM.fullmatch(name)
+    ]
+
+
+def _list_readable(data: DataRoot, place: str, findings: list[Finding]) -> list[str]:
+    """Return the names in a folder, sorted; none, and a finding, if it cannot be read."""
     try:
-        return data.journal.read()
+        return sorted(os.listdir(data.path / place))
+    except FileNotFoundError:
+        return []
     except OSError as error:
-        findings.append(Finding("unreadable", "journal", "", str(error)))
+        is_stray = isinstance(error, NotADirectoryError) and "/" in place  # a file in the place of a stage or shard
+        if not is_stray:
+            findings.append(Finding("unreadable", place, "", str(error)))
+        return []
+
+
+def _read_journal(data: DataRoot, findings: list[Finding]) -> tuple[list[Record], list[Gap]]:
+    def tell(path: Path, error: OSError) -> None:
+        findings.append(Finding("unreadable", f"journal/{path.name}", "", str(error)))
+
+    closed: list[Finding] = []
+    _list_readable(data, "journal", closed)
+    if closed:
+        findings += closed
         return [], []
+    return data.journal.read(on_unreadable=tell)
 
 
 # The journal against the folders
@@ -314,9 +352,10 @@ def compare_with_journal(run: Comparison, records: list[Record], gaps: list[Gap]
 
 def _compare_documents(run: Comparison, expected: dict[Key, Record]) -> None:
     for (stage, doc_id), record in expected.items():
-        if (stage, doc_id) not in run.known and not os.path.lexists(run.data.documents.root / stage / doc_id):
+        place = f"docs/{stage}/{doc_id}"
+        if (stage, doc_id) not in run.known and not _is_there(run, place):
             detail = f"committed at {record.at}; its folder is gone"
-            run.findings.append(Finding("vanished", f"docs/{stage}/{doc_id}", "", detail))
+            run.findings.append(Finding("vanished", place, "", detail))
     for key, known in run.known.items():
         hashes = run.committed.get(key)
         if hashes is None:
@@ -328,6 +367,17 @@ def _compare_documents(run: Comparison, expected: dict[Key, Record]) -> None:
             run.known[key] = known._replace(damaged=frozenset({""}))
 
 
+def _is_there(run: Comparison, place: str) -> bool:
+    """Whether something lies at a place; where the disk does not say, nothing is taken for gone."""
+    try:
+        os.lstat(run.data.path / place)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _compare_attempts(run: Comparison, records: list[Record]) -> None:
     told = {(finding.place, finding.file) for finding in run.findings}
     for (call_id, number), last in list_attempted(records).items():
@@ -335,7 +385,7 @@ def _compare_attempts(run: Comparison, records: list[Record]) -> None:
         run.found.attempted[key] = last
         place = f"calls/{call_id[:2]}/{call_id}/{key[1]:04d}"
         found = run.attempts.get(key)
-        if found is None and not (run.data.path / place).exists():
+        if found is None and not _is_there(run, place):
             run.findings.append(Finding("vanished", place, "", f"attempted at {last.at}; its folder is gone"))
         elif found is not None:
             for name, blake3 in sorted((last.facts.get("files") or {}).items()):
@@ -367,7 +417,7 @@ def _find_number_gaps(run: Comparison, records: list[Record]) -> None:
         for number in range(1, last):
             place = f"calls/{call_id[:2]}/{call_id}/{number:04d}"
             is_known = (call_id, number) in run.attempts or number in known
-            if not is_known and not (run.data.path / place).exists():
+            if not is_known and not _is_there(run, place):
                 run.findings.append(Finding("vanished", place, "", f"attempt {last} is there, and {number} is not"))
 
 
@@ -389,8 +439,8 @@ def compare_with_parents(run: Comparison) -> None:
                 kind, why = problem
                 run.findings.append(Finding(kind, place, file, f"docs/{parent_stage}/{parent_id}: {why}"))
         call_id, attempt = known.call
-        if call_id and known.call not in run.attempts:
-            source = f"calls/{call_id[:2]}/{call_id}/{attempt:04d}"
+        source = f"calls/{call_id[:2]}/{call_id}/{attempt:04d}"
+        if call_id and known.call not in run.attempts and not _is_there(run, source):
             run.findings.append(
                 Finding("answer_missing", place, "", f"{source}: the attempt that it was made from is gone")
             )
@@ -398,13 +448,13 @@ def compare_with_parents(run: Comparison) -> None:
 
 def _find_parent_problem(run: Comparison, key: Key, file: str, blake3: str) -> tuple[str, str] | None:
     parent = run.known.get(key)
-    if parent is None and run.data.documents.folder_of(*key).is_dir():  # made after its stage was listed
+    if parent is None and _is_there(run, f"docs/{key[0]}/{key[1]}"):  # made after its stage was listed, or unreadable
         run.take_document(check_document(str(run.data.path), *key, deep=run.found.deep))
         parent = run.known.get(key)
     if parent is None:
         return "parent_missing", "it is not in the store"
     if "" in parent.damaged or file in parent.damaged:
-        return "parent_altered", "its bytes are not as they were recorded"
+        return "parent_altered", "its bytes are not as they were recorded, or cannot be read"
     if parent.files.get(file) != blake3[:16]:
         return "parent_stale", "it is sound, and holds other bytes than were consumed"
     return None
@@ -414,11 +464,13 @@ def _find_parent_problem(run: Comparison, key: Key, file: str, blake3: str) -> t
 
 
 def check_derived(run: Comparison) -> None:
-    for stage in run.data.documents.list_stages():
+    for stage in _list_stages(run.data, []):
         for place, content in _read_pointers(run, f"docs/{stage}/{POINTERS_FOLDER}"):
             _check_pointer(run, stage, place, content)
-    for path in sorted(run.data.tasks_folder.glob("*/*_tasks.csv")):
-        _check_table(run, path)
+    for cohort in _list_readable(run.data, "tasks", run.findings):
+        for name in _list_readable(run.data, f"tasks/{cohort}", run.findings):
+            if name.endswith("_tasks.csv"):
+                _check_table(run, run.data.tasks_folder / cohort / name)
 
 
 def _read_pointers(run: Comparison, place: str) -> Iterator[tuple[str, bytes]]:
@@ -435,7 +487,7 @@ def _read_pointers(run: Comparison, place: str) -> Iterator[tuple[str, bytes]]:
 def _list_names(folder: str) -> list[str]:
     try:
         return sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # a look-up goes without pointers too
         return []
 
 

@@ -10,7 +10,7 @@ from typing import TextIO
 from pipeline.admissions import Meter
 from pipeline.building import Display
 from pipeline.planning import DocumentPlan
-from pipeline.printing import format_duration, format_usd, make_visible
+from pipeline.printing import format_count, format_duration, format_usd, make_visible
 from pipeline.tasks import Made
 
 LINES_IN_FULL = 500  # documents to make of which each still has a line
@@ -123,7 +123,7 @@ class PlainDisplay:
     def start(self, cohort: str, missing: list[DocumentPlan], present_count: int, meter: Meter) -> None:
         self._tally = Tally(missing, meter)
         self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
-        self._print(f"{cohort}: {len(missing)} documents to make, {present_count} are there.")
+        self._print(f"{cohort}: {format_count(len(missing), 'document')} to make, {present_count:,} there already.")
 
     def begin(self, plan: DocumentPlan) -> None:
         pass
@@ -175,7 +175,9 @@ class RichDisplay:
 
     def start(self, cohort: str, missing: list[DocumentPlan], present_count: int, meter: Meter) -> None:
         self._tally = Tally(missing, meter)
-        self._console.print(f"[bold]{cohort}[/]: {len(missing)} documents to make, {present_count} are there.")
+        self._console.print(
+            f"[bold]{cohort}[/]: {format_count(len(missing), 'document')} to make, {present_count:,} there already."
+        )
         counts: dict[str, int] = {}
         for plan in missing:
             counts[plan.stage] = counts.get(plan.stage, 0) + 1

@@ -22,7 +22,7 @@ from pipeline.errors import EditedTablesInvalid, Problem, TaskTableInvalid
 from pipeline.models import Model
 from pipeline.planning import CohortPlan, DocumentPlan, GivenPlan, plan_children
 from pipeline.stages import EVALUATION_TARGETS, MADE_STAGES, Mode, Stage
-from pipeline.task_tables import read_task_table
+from pipeline.task_tables import CUT_ROW, read_table_rows
 from pipeline.templates import Template
 from pipeline.toml_file import suggest
 from store.documents import DocumentStore
@@ -48,7 +48,7 @@ class TableReader:
     def read(self, stage: Stage, path: Path) -> tuple[DocumentPlan, ...]:
         """Return the plans of a table's rows, without those that have a mistake."""
         try:
-            rows = read_task_table(path)
+            rows = read_table_rows(path)
         except TaskTableInvalid as error:
             self.problems.append(Problem(path.name, None, error.problem))
             rows = []
@@ -98,9 +98,11 @@ class _RowReader:
         self._given_lines: dict[str, int] = {}
         self._lines_by_doc_id: dict[str, int] = {}
 
-    def read(self, line: int, row: Row) -> DocumentPlan | None:
+    def read(self, line: int, row: Row | None) -> DocumentPlan | None:
         """Return the plan of a row; None, with a Problem, if something is wrong with it."""
         try:
+            if row is None:
+                raise _Mistake(f"the row {CUT_ROW}.")
             plan = self._read_given(row) if self._has_ids_alone(row) else self._read_named(row)
             self._check_duplicates(line, row, plan)
         except (_Mistake, StoreError) as mistake:

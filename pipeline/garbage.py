@@ -142,7 +142,12 @@ def read_pins(path: Path) -> set[str]:
     Raises ConfigInvalid, because a pin that is no whole doc_id would protect nothing.
     """
     pins, problems = set(), []
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(
+            [Problem(path.name, None, f"it is not UTF-8: {error}. Expected a doc_id a line.")]
+        ) from error
     for number, line in enumerate(lines, start=1):
         text = line.partition("#")[0].strip()
         doc_id = text.rpartition("/")[2]
@@ -267,7 +272,7 @@ class Overdue(NamedTuple):
     entry: TrashEntry
     deletable: list[str]
     paid: list[str]
-    size_bytes: int
+    amount: Amount  # of what may be deleted
 
 
 def _find_overdue(data: DataRoot, thrown_before: datetime, *, paid_answers: bool) -> list[Overdue]:
@@ -277,9 +282,25 @@ def _find_overdue(data: DataRoot, thrown_before: datetime, *, paid_answers: bool
             present = entry.list_present()
             paid = [name for name in present if not paid_answers and _is_only_copy(data, entry.folder / name)]
             deletable = [name for name in present if name not in paid]
-            size_bytes = sum(measure_folder(entry.folder / name) for name in deletable)
-            found.append(Overdue(entry, deletable, paid, size_bytes))
+            found.append(Overdue(entry, deletable, paid, _measure_trashed(entry, deletable)))
     return found
+
+
+def _measure_trashed(entry: TrashEntry, names: list[str]) -> Amount:
+    size_bytes = sum(measure_folder(entry.folder / name) for name in names)
+    costs = [cost for name in names for cost in _list_costs(entry.folder / name)]
+    return Amount(len(names), size_bytes, sum(cost or 0.0 for cost in costs), costs.count(None))
+
+
+def _list_costs(folder: Path) -> list[float | None]:
+    """Return what the answers in a folder of the trash have cost: of a document the one that it was made from."""
+    if metadata := _read_metadata_in(folder):
+        return [metadata.get("cost_usd")] if metadata.get("call_id") else []
+    try:
+        attempts = DataRoot(folder.parents[2]).calls.list_attempts(folder.name)  # an entry is laid out as a store is
+        return [_cost_of(attempt) for attempt in attempts]
+    except StoreError:
+        return [None]
 
 
 def _is_only_copy(data: DataRoot, folder: Path) -> bool:
@@ -305,6 +326,8 @@ def _describe_overdue(overdue: list[Overdue]) -> Json:
     return {
         "entries": [each.entry.entry_id for each in overdue],
         "count": sum(len(each.deletable) for each in overdue),
-        "bytes": sum(each.size_bytes for each in overdue),
+        "bytes": sum(each.amount.size_bytes for each in overdue),
+        "cost_usd": round(sum(each.amount.usd for each in overdue), 9),
+        "unknown_costs": sum(each.amount.unknown_costs for each in overdue),
         "kept_paid": sum(len(each.paid) for each in overdue),
     }

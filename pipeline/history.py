@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
+from pipeline.diagnosis import Diagnosis, diagnose
 from pipeline.errors import InputInvalid, UnknownName
 from pipeline.looking import find_document, find_planned
 from pipeline.making import build_call, read_parent, reason_of, render
 from pipeline.planning import DocumentPlan
 from pipeline.prompts import RenderFailed
 from pipeline.spending import read_spending
+from pipeline.stages import Status
 from pipeline.workspace import Workspace
 from store.calls import Attempt, call_id_of
 from store.data_root import DataRoot
@@ -35,27 +37,39 @@ def list_attempts(workspace: Workspace, prefix: str) -> Json:
 
     Raises UnknownName if no document, made or planned, begins like this.
     """
-    stage, doc_id, call_id, used = _find_call(workspace, prefix)
-    attempts = workspace.data.calls.list_attempts(call_id) if call_id else []
+    tried = _find_call(workspace, prefix)
+    attempts = workspace.data.calls.list_attempts(tried.call_id) if tried.call_id else []
     return {
-        "stage": stage,
-        "doc_id": doc_id,
-        "call_id": call_id or None,
-        "attempts": [_describe_attempt(attempt, is_used=attempt.number == used) for attempt in attempts],
+        "stage": tried.stage,
+        "doc_id": tried.doc_id,
+        "status": str(tried.diagnosis.status) if tried.diagnosis.status else None,
+        "reason": tried.diagnosis.reason,
+        "call_id": tried.call_id or None,
+        "attempts": [_describe_attempt(attempt, is_used=attempt.number == tried.used) for attempt in attempts],
     }
 
 
-def _find_call(workspace: Workspace, prefix: str) -> tuple[str, str, str, int]:
-    """Return stage, doc_id, call_id ("" for one that asks no model) and the number of the attempt that was used."""
+class _Tried(NamedTuple):
+    """A document, made or planned: its call, "" for one that asks no model; the number of the attempt that was used."""
+
+    stage: str
+    doc_id: str
+    call_id: str
+    used: int
+    diagnosis: Diagnosis
+
+
+def _find_call(workspace: Workspace, prefix: str) -> _Tried:
     try:
         document = find_document(workspace, prefix)
     except UnknownName:
         plan = find_planned(workspace, prefix)
         if plan is None:
             raise
-        return str(plan.stage), plan.doc_id, _call_id_of_plan(workspace, plan), 0
-    metadata = document.metadata
-    return document.stage, document.doc_id, str(metadata.get("call_id") or ""), int(metadata.get("attempt") or 0)
+        call_id, diagnosis = _call_id_of_plan(workspace, plan), diagnose(workspace.data, plan)
+        return _Tried(str(plan.stage), plan.doc_id, call_id, 0, diagnosis)
+    call_id, used = str(document.metadata.get("call_id") or ""), int(document.metadata.get("attempt") or 0)
+    return _Tried(document.stage, document.doc_id, call_id, used, Diagnosis(Status.OK, ""))
 
 
 def _call_id_of_plan(workspace: Workspace, plan: DocumentPlan) -> str:

@@ -73,16 +73,14 @@ def format_garbage(result: Json) -> str:
         verdict = moved if paid["included"] else "Kept, because they were paid for (--paid-answers)"
         lines += format_list(f"{verdict}: {_describe_amount(paid, 'call')}", paid["ids"])
     if deleted["entries"]:
-        lines.append(
-            f"{gone} from the trash: {format_count(deleted['count'], 'folder')}, {format_bytes(deleted['bytes'])}"
-        )
+        lines.append(f"{gone} from the trash: {_describe_amount(deleted, 'folder')}")
     if deleted["kept_paid"]:
         lines.append(f"Kept in the trash, the only copy of an answer: {format_count(deleted['kept_paid'], 'folder')}")
     lines += format_list("Cannot be read, so nothing is taken for unasked:", result["unreadable"])
     if result["entry"]:
         lines.append(f"To bring them back: daybook undo {result['entry']}")
-    elif not result["applied"] and (documents["count"] or deleted["count"]):
-        lines.append("Nothing was changed. To do it: daybook gc --apply")
+    elif not result["applied"] and (documents["count"] or deleted["count"] or (paid["count"] and paid["included"])):
+        lines.append("Nothing was changed. The same command with --apply does it.")
     return "\n".join(lines)
 
 
@@ -144,7 +142,7 @@ def format_backfill(result: Json) -> str:
     lines += format_list(
         "Old ids that do not follow from their metadata:", [_describe_old_id(a) for a in result["old_ids"]]
     )
-    lines += format_list("Not brought in:", [f"{a['name']}: {a['problem']}" for a in result["problems"]])
+    lines += format_list("Not brought in, or not whole:", [f"{a['name']}: {a['problem']}" for a in result["problems"]])
     return "\n".join(lines)
 
 

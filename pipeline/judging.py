@@ -66,9 +66,11 @@ def _judge_one(run: Judging, finding: Finding) -> str:
     if finding.kind in ALWAYS_REPAIRABLE:
         return REPAIRABLE
     area, *rest = finding.place.split("/")
+    if finding.kind == "metadata_newer":
+        return LOST  # to this version: nothing here can read it
     if area == "texts":
         found = find_text(run.config_folder, Path(finding.place).stem) is not None
-    elif area == "docs":
+    elif area == "docs" and len(rest) == 2:
         found = _can_mend_document(run, finding, (rest[0], rest[1]))
     elif area == "calls" and len(rest) == 3:
         found = _can_mend_attempt(run, finding)

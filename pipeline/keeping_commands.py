@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import printing
-from pipeline.command_line import add_command, open_workspace, print_result, roots_of
+from pipeline.command_line import EXIT_INTERRUPTED, add_command, existing_roots_of, open_workspace, print_result
 from store.data_root import DataRoot
 
 EXITS = {"clean": 0, "repairable": 1, "lost": 2}
@@ -27,14 +27,19 @@ def add_verify(commands: Any) -> None:
 def _verify(arguments: argparse.Namespace) -> int:
     from pipeline.verification import verify
 
-    roots = roots_of(arguments)
-    found = verify(
-        DataRoot(roots.data),
-        roots.config,
-        deep=not arguments.quick,
-        resume=arguments.resume,
-        on_progress=printing.ProgressLine(sys.stderr),
-    )
+    roots = existing_roots_of(arguments)
+    try:
+        found = verify(
+            DataRoot(roots.data),
+            roots.config,
+            deep=not arguments.quick,
+            resume=arguments.resume,
+            on_progress=printing.ProgressLine(sys.stderr),
+        )
+    except KeyboardInterrupt:
+        way = "verify --quick begins anew" if arguments.quick else "daybook verify --resume goes on from there"
+        print(f"\nInterrupted. Nothing was changed; {way}.", file=sys.stderr)
+        return EXIT_INTERRUPTED
     print_result(arguments, found.as_json(), printing.format_verification)
     return EXITS[found.state]
 
@@ -64,6 +69,7 @@ def _repair_from(arguments: argparse.Namespace, sources: tuple[Callable[[str], b
     from pipeline.repair import Repairer
     from pipeline.verification import verify
 
+    existing_roots_of(arguments)
     workspace = open_workspace(arguments)
     progress = printing.ProgressLine(sys.stderr)
     found = verify(workspace.data, workspace.roots.config, deep=True, sources=sources, on_progress=progress)
@@ -100,7 +106,7 @@ def add_log(commands: Any) -> None:
 def _log(arguments: argparse.Namespace) -> int:
     from pipeline.history import read_log
 
-    records = read_log(DataRoot(roots_of(arguments).data), since=arguments.since)
+    records = read_log(DataRoot(existing_roots_of(arguments).data), since=arguments.since)
     print_result(arguments, records, printing.format_log)
     return 0
 

@@ -66,7 +66,7 @@ def format_build(result: Json) -> str:
         lines.append(f"  {failure['status']}: {name}: {textwrap.shorten(reason, SHOWN_CHARACTERS)}")
     if len(failures) > SHOWN_FAILURES:
         lines.append(f"  and {len(failures) - SHOWN_FAILURES} more: daybook status {result['cohort']}")
-    lines += [f"  {error}" for error in result["errors"]]
+    lines += [f"  {error}" for error in dict.fromkeys(result["errors"])]  # many documents meet one full disk
     lines += _describe_budget(result["budget"])
     lines += _describe_batches(result["batches"])
     if result["report"]:
@@ -332,11 +332,17 @@ def format_repairs(found: Json) -> str:
         return "Nothing to repair."
     lines = []
     for repair in found["repairs"]:
-        cost = "" if repair["cost_usd"] == 0 else f"; to make it again: {_say_cost(repair['cost_usd'])}"
+        is_free = repair["cost_usd"] == 0 and repair["how"] != "set_aside"
+        cost = "" if is_free else f"; to make it again: {_say_cost(repair['cost_usd'])}"
         state = f"  NOT DONE: {repair['problem']}" if repair["problem"] else ""
         lines.append(f"{repair['how']:15}  {repair['place']}: {repair['why']}{cost}{state}")
-    if not found["applied"]:
-        lines += ["", "Nothing was changed. daybook repair --apply does it."]
+    ways = {repair["how"] for repair in found["repairs"]}
+    lines += [""] if "leave" in ways or not found["applied"] else []
+    if "leave" in ways:
+        lines.append("What is left as it is has to become readable, or needs its bytes from elsewhere:")
+        lines.append("daybook repair --from BUNDLE, or a backup.")
+    if not found["applied"] and ways != {"leave"}:
+        lines.append("Nothing was changed. daybook repair --apply does it.")
     return "\n".join(lines)
 
 
@@ -365,7 +371,10 @@ def format_attempts(found: Json) -> str:
                 "used" if attempt["used"] else attempt["reason"][:SHOWN_CHARACTERS],
             ]
         )
-    return "\n".join([f"{head}, call {found['call_id']}", *format_columns(rows)])
+    lines = [f"{head}, call {found['call_id']}", *format_columns(rows)]
+    if found["status"] not in (None, "ok"):  # an answer may be whole, and no document follow from it
+        lines.append(f"The document is not there: {found['status']}: {found['reason']}")
+    return "\n".join(lines)
 
 
 def format_log(records: list[Json]) -> str:
@@ -386,7 +395,8 @@ def _format_record(record: Json) -> str:
 
 
 def format_reroll(made: Json) -> str:
+    name = f"{made['stage']}/{made['doc_id']}: replicate {made['replicate']}, {made['task_id']}"
     return (
-        f"{made['stage']}/{made['doc_id']}: replicate {made['replicate']}, {made['task_id']}, in {made['folder']}. "
+        f"{name}, {_say_cost(made['cost_usd'])}, in {made['folder']}. "
         "A cohort takes it in when its spec asks for as many replicates."
     )

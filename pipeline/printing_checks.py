@@ -25,6 +25,8 @@ def format_rebuild(result: Json) -> str:
         lines.append(f"{count} not in data/calls; raw.txt was taken in the place of the ledger's bytes.")
     if result["made"]:
         lines.append(f"Made without a model: {format_count(len(result['made']), 'document')}.")
+    if result["same"] and not words.get("same"):
+        return "\n".join([*lines, "Nothing was made again, so nothing was compared."])
     if result["same"]:
         return "\n".join([*lines, "Everything that was made again is the same, byte for byte."])
     return "\n".join([*lines, "Not everything is the same."])
@@ -101,4 +103,8 @@ def format_check(check: Json) -> str:
             f"; {check['present']:,} documents are here, {check['same']:,} as locked, {check['rebuilt']:,} rebuilt"
         )
     word = "passed" if check["passed"] else "failed"
-    return "\n".join([*lines, f"{check['cohort']}: {word} at level {check['level']}: {counts}."])
+    lines.append(f"{check['cohort']}: {word} at level {check['level']}: {counts}.")
+    if not check["passed"]:
+        lines.append(f"If new ids or bytes are meant: daybook lock {check['cohort']}. If not: daybook verify.")
+        lines.append("Where a rebuild differs, the code makes something else: meant, it needs a higher version.")
+    return "\n".join(lines)

@@ -120,7 +120,7 @@ def rebuild(data: DataRoot, stage: str, doc_id: str) -> Finding:
         return Finding(stage, doc_id, Outcome.DIFFERENT, found.reason, found.file, found.place)
     except (_Impossible, TextMissing) as error:
         return Finding(stage, doc_id, Outcome.IMPOSSIBLE, str(error))
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         return Finding(stage, doc_id, Outcome.DAMAGED, str(error))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"metadata.json does not say what the document was made from: {type(error).__name__}: {error}"

@@ -102,6 +102,8 @@ def find_other_version(metadata: Metadata) -> str | None:
 
     The code of that version is not here, so its document cannot be made again and compared.
     """
+    if "backfill" in metadata:
+        return "the program of an old store"
     stage, parser = Stage(metadata["stage"]), metadata["parser"]
     if stage is Stage.REPORT:
         pairs: list[tuple[str, Any, Any]] = [("report", parser["version"], REPORT_VERSION)]

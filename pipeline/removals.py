@@ -64,10 +64,12 @@ def throw_away(
 
 
 def undo_removal(data: DataRoot, entry_id: str | None = None) -> Json:
-    """Bring an entry of the trash back, the latest if none is named. Raises UnknownName if there is none."""
+    """Bring an entry of the trash back, the latest if none is named. Raises UnknownName, InputInvalid."""
     entries = {entry.entry_id: entry for entry in data.trash.list_entries()}
-    if not entries or (entry_id is not None and entry_id not in entries):
-        raise UnknownName("entry of the trash", entry_id or "(the latest)", list(entries))
+    if not entries:
+        raise InputInvalid("The trash is empty: there is nothing to bring back.")
+    if entry_id is not None and entry_id not in entries:
+        raise UnknownName("entry of the trash", entry_id, list(entries))
     entry = entries[entry_id or max(entries)]
     restored = data.trash.restore(entry)
     for name in restored.back:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ from store.pointers import rebuild_pointers
 
 MENDED_WITH_ANOTHER = ("parent_missing", "parent_altered")
 POINTERS = "pointers"  # the place of all of them
+PARTS_OF_PLACE = {"docs": 2, "calls": 3, "texts": 2, "tasks": 2, "journal": 1}  # slashes in a place that is no folder
 ORDER = ("calls", "texts", *(f"docs/{stage}" for stage in MADE_STAGES), "docs", POINTERS, "tasks", "journal")
 
 
@@ -89,6 +91,7 @@ class Repairer:
 
     def plan(self) -> list[Repair]:
         """Return the repairs in the order in which they are to be done: parents before children. Changes nothing."""
+        self._disregard_damaged_tables()
         by_place: dict[str, list[Finding]] = {}
         for judged in self.found.findings:
             place = POINTERS if judged.finding.kind.startswith("pointer_") else judged.finding.place
@@ -98,8 +101,16 @@ class Repairer:
         repairs = [repair for repair in planned if repair and not _follows(repair, restored)]
         unrecorded = len(self.found.unrecorded_documents)
         if unrecorded:
-            repairs.append(Repair("record", "journal", f"{unrecorded} sound documents are not in it", 0.0, []))
+            documents = "sound document is" if unrecorded == 1 else "sound documents are"
+            repairs.append(Repair("record", "journal", f"{unrecorded:,} {documents} not in it", 0.0, []))
         return sorted(repairs, key=lambda repair: (_order_of(repair.place), repair.place))
+
+    def _disregard_damaged_tables(self) -> None:
+        """Plan from the config where a task table is damaged: it is derived, and no reason to give a document up."""
+        tables = (judged.finding for judged in self.found.findings if judged.finding.kind == "table_invalid")
+        for cohort in sorted({finding.place.split("/")[1] for finding in tables}):
+            with suppress(PipelineError):  # the config may have it no more
+                self.workspace.plan_without_tables(cohort)
 
     def _plan_place(self, place: str, findings: list[Finding]) -> Repair | None:
         own = [finding for finding in findings if finding.kind not in MENDED_WITH_ANOTHER]
@@ -108,6 +119,8 @@ class Repairer:
         area = place.partition("/")[0]
         if place == POINTERS:
             return Repair("rewrite", place, "they follow from the documents", 0.0, own)
+        if own[0].kind == "unreadable" and (area == "journal" or place.count("/") < PARTS_OF_PLACE[area]):
+            return Repair("leave", place, own[0].detail, 0.0, own)
         if area == "docs" and own[0].kind != "not_a_document":
             return self._plan_document(place, own)
         if area == "calls":
@@ -122,13 +135,13 @@ class Repairer:
             return Repair(
                 "rewrite", place, "it is derived" if area == "tasks" else "its whole records are kept", 0.0, own
             )
-        if own[0].kind == "unreadable":
-            return Repair("leave", place, own[0].detail, None, own)
         return Repair("set_aside", place, "nothing is lost with it", 0.0, own)
 
     def _plan_document(self, place: str, findings: list[Finding]) -> Repair:
         _, stage, doc_id = place.split("/")
         kinds = {finding.kind for finding in findings}
+        if "metadata_newer" in kinds:
+            return Repair("leave", place, findings[0].detail, 0.0, findings)
         if kinds <= OF_ANOTHER:
             why = "the document is sound; what it was made from is not there any more"
             return Repair("leave", place, why, self._cost_of(stage, doc_id), findings)
@@ -149,6 +162,8 @@ class Repairer:
                 return Repair("interpret_again", place, "its response is whole", 0.0, findings)
             return Repair("set_aside", place, "no whole answer can be read from its response", cost, findings)
         why = "what is left of it stays in the ledger, so that the call is not asked and paid again"
+        if any(finding.kind == "vanished" for finding in findings):
+            why = "nothing of it is left; the next build that needs its answer asks for it again"
         return Repair("leave", place, why, cost, findings)
 
     def _find_files(self, stage: str, doc_id: str, findings: list[Finding]) -> dict[str, bytes] | None:
@@ -236,7 +251,7 @@ class Repairer:
         elif repair.how == "restore":
             return self._restore(repair)
         else:
-            self._make_again(repair)
+            return self._make_again(repair)
         return ""
 
     def _restore(self, repair: Repair) -> str:
@@ -267,15 +282,19 @@ class Repairer:
         place_file(self.data.path / repair.place, text, temporary_folder=self.data.temporary_folder)
         return ""
 
-    def _make_again(self, repair: Repair) -> None:
+    def _make_again(self, repair: Repair) -> str:
         _, stage, doc_id = repair.place.split("/")
+        cohort = self.workspace.find_cohort_of_report(doc_id) if stage == Stage.REPORT else ""
+        if cohort and (missing := self.workspace.find_missing(cohort)):
+            return f"{missing[0].stage}/{missing[0].doc_id}, which it is about, is not there: daybook build {cohort}"
         if os.path.lexists(self.data.path / repair.place):
             self._set_aside(repair)
-        if stage == Stage.REPORT:
-            make_report(self.workspace, self.workspace.find_cohort_of_report(doc_id))
-            return
+        if cohort:
+            make_report(self.workspace, cohort)
+            return ""
         planned = self.workspace.get_plan(Stage(stage), doc_id)
         make_document(_without_asking(self.workspace.maker), planned.plan, cohort=planned.cohort)
+        return ""
 
     def _interpret_again(self, repair: Repair) -> str:
         source = self._find_outcome_source(repair.place)

@@ -39,6 +39,7 @@ TABLE_COLUMNS = (
     "mode",
     "source_doc_id",
 )
+CUT_ROW = f"has not {len(TABLE_COLUMNS)} cells"
 
 
 def write_task_tables(plan: CohortPlan, tasks_folder: Path, *, temporary_folder: Path) -> list[Path]:
@@ -158,19 +159,30 @@ def format_task_table(rows: Iterable[DocumentPlan]) -> bytes:
 
 def read_task_table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a task table. Raises TaskTableInvalid if it is no CSV, a column is missing or a row is cut."""
+    rows = []
+    for number, row in enumerate(read_table_rows(path), start=2):
+        if row is None:
+            raise TaskTableInvalid(path, problem=f"line {number} {CUT_ROW}. Plan the cohort again.")
+        rows.append(row)
+    return rows
+
+
+def read_table_rows(path: Path) -> list[dict[str, str] | None]:
+    """Return the rows of a task table, None for one with other than nine cells.
+
+    Raises TaskTableInvalid if it is no CSV or a column is missing.
+    """
     try:
         reader = csv.DictReader(io.StringIO(path.read_bytes().decode(), newline=""))
         missing = [column for column in TABLE_COLUMNS if column not in (reader.fieldnames or [])]
         rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise TaskTableInvalid(path, problem=f"it is not CSV in UTF-8: {error}. Plan the cohort again.") from error
+    except OSError as error:
+        raise TaskTableInvalid(path, problem=f"it cannot be read: {error.strerror}. Plan the cohort again.") from error
     if missing:
         raise TaskTableInvalid(path, problem=f"the columns {', '.join(missing)} are missing. Plan the cohort again.")
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            problem = f"line {number} has not {len(TABLE_COLUMNS)} cells. Plan the cohort again."
-            raise TaskTableInvalid(path, problem=problem)
-    return rows
+    return [None if None in row or None in row.values() else row for row in rows]
 
 
 def find_cohorts_of(tasks_folder: Path, stage: Stage, doc_id: str) -> list[str]:

@@ -86,7 +86,7 @@ def _sort_tables(
     """Return the tables that a person edited, and those that this program wrote for another config."""
     edited, stale = {}, []
     for stage, path in paths.items():
-        content = path.read_bytes()
+        content = path.read_bytes() if path.is_file() else b""  # what is no file is told when its rows are read
         if content == format_task_table(planned.rows.get(stage, ())):
             continue
         if is_written(content, stage, written):

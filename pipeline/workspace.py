@@ -41,6 +41,7 @@ from pipeline.task_tables import (
     write_task_tables,
 )
 from store.data_root import DataRoot
+from store.errors import WriteFailed
 
 MISSING = "missing"  # the place of a status in counts and tables, for what was never tried
 
@@ -89,6 +90,13 @@ class Workspace:
                 )
             self._plans[cohort] = planned
         return self._plans[cohort]
+
+    def plan_without_tables(self, cohort: str) -> None:
+        """Plan a cohort from its config alone, for as long as this process runs: its tables cannot be read.
+
+        Raises UnknownName, ConfigInvalid.
+        """
+        self._plans[cohort] = plan_cohort(self.configuration.get_cohort(cohort))
 
     def accept_tables(self, cohort: str) -> None:
         """Take a cohort's task tables for edited that no record says who wrote."""
@@ -177,7 +185,8 @@ class Workspace:
         for stage, planned in self.plan(cohort).documents.items():
             folders[stage] = {doc_id: checked[stage][doc_id] for doc_id in planned}
         record = CompletionRecord(stamp_cohort(self.roots, cohort, stamp), report_doc_id, folders)
-        write_record(self.roots, cohort, record, temporary_folder=self.data.temporary_folder)
+        with suppress(WriteFailed):  # it saves the next look some time, and a store may be mounted to be read
+            write_record(self.roots, cohort, record, temporary_folder=self.data.temporary_folder)
 
     def list_outcomes(self, cohort: str) -> Iterator[RowOutcome]:
         """Yield what became of each row of a cohort, in table order."""

@@ -65,7 +65,7 @@ class DocumentInvalid(StoreError):
         self.stage, self.doc_id, self.problem, self.folder = stage, doc_id, problem, folder
         super().__init__(
             f"Document {stage}/{doc_id} is present but invalid: {problem} (in {folder}). It is not made again, "
-            "because that would cost a call and change its children; move the folder away to have it made again."
+            "because that might cost a call and change its children: daybook repair shows what can be done."
         )
 
 
@@ -76,7 +76,7 @@ class DocumentCorrupt(StoreError):
         self.stage, self.doc_id, self.name, self.expected, self.found = stage, doc_id, name, expected, found
         super().__init__(
             f"Document {stage}/{doc_id}: {name} does not match its record (expected {expected}, found {found}). "
-            "It is not made again by itself; move the folder away to have it made again."
+            "It is not made again by itself: daybook repair shows what can be done."
         )
 
 
@@ -127,7 +127,9 @@ class WriteFailed(StoreError):
 
     def __init__(self, path: Path, *, problem: str) -> None:
         self.path, self.problem = path, problem
-        super().__init__(f"Could not write {path}: {problem}. Nothing was committed; free space or mend the disk.")
+        super().__init__(
+            f"Could not write {path}: {problem}. Nothing was committed; make room, mend the disk or allow writing."
+        )
 
 
 class NoRoom(StoreError):
@@ -137,7 +139,7 @@ class NoRoom(StoreError):
         self.root, self.what, self.free, self.reserve = root, what, free, reserve
         super().__init__(
             f"The filesystem of {root} has {free:,} {what} free; {reserve:,} are to be kept free, so that no answer is "
-            "lost for lack of room. Nothing was sent. Make room, or lower the reserve."
+            "lost for lack of room. Nothing was sent. Make room, or lower the reserve in luigi.cfg, section [store]."
         )
 
 

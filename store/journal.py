@@ -9,6 +9,9 @@ A record is written after what it tells of is durable, so what it says is true. 
 when `append` returns; a power cut between the two leaves a document without a record, which is a good document all the
 same. What was attempted becomes durable with the commit that follows: the ledger has it in any case.
 
+Clocks differ between machines, and are set. A process that finds a later time in the journal than its own writes that
+beside it, as `after`: the order of all records is then that of what happened, and not of the clocks.
+
 Only what somebody removes is told before it moves: a crash in between leaves a document that nobody vouches for, and
 not one that seems to have vanished.
 
@@ -21,7 +24,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -35,6 +38,9 @@ from store.flushing import Flush
 from store.identity import hash_bytes
 
 SUFFIX = ".journal"
+TIME_FORM = "%Y-%m-%dT%H:%M:%S.%fZ"
+FILES_LOOKED_AT = 64  # when a process begins its own, for the time of the last record
+LAST_BYTES = 1 << 13  # of each of these: some records
 HEAD_BYTES = 8 + 1 + 64 + 1
 HEAD = re.compile(rb"([0-9a-f]{8}) ([0-9a-f]{64}) (?=\{)")
 
@@ -78,6 +84,7 @@ class Journal:
         self._guard = threading.Lock()
         self._file: AppendedFile | None = None
         self._pid = 0
+        self._newest = ""  # what was recorded last when this process began, by whatever clock
 
     def append(self, event: Event, **facts: Any) -> None:
         """Append a record; it is durable when this returns, as are all before it. Raises WriteFailed."""
@@ -85,28 +92,27 @@ class Journal:
 
     def append_all(self, event: Event, facts: Iterable[Mapping[str, Any]]) -> None:
         """Append a record for each; they are durable when this returns. Raises WriteFailed."""
-        content = b"".join(_encode_event(event, each) for each in facts)
-        if content:
+        listed = list(facts)
+        if listed:
             with self._writing() as file:
-                file.append(content)
+                file.append(b"".join(self._encode(event, each) for each in listed))
 
     def append_with(self, flush: Flush, folders: Sequence[Path], *, event: Event, **facts: Any) -> None:
         """Make the names in `folders` durable, and a record that tells of them. Raises WriteFailed."""
         with self._writing() as file:
-            file.append_with(flush, _encode_event(event, facts), folders)
+            file.append_with(flush, self._encode(event, facts), folders)
 
     def append_all_with(
         self, flush: Flush, folders: Sequence[Path], event: Event, facts: Iterable[Mapping[str, Any]]
     ) -> None:
         """As `append_with`, with a record for each."""
-        content = b"".join(_encode_event(event, each) for each in facts)
         with self._writing() as file:
-            file.append_with(flush, content, folders)
+            file.append_with(flush, b"".join(self._encode(event, each) for each in facts), folders)
 
     def append_unflushed(self, event: Event, **facts: Any) -> None:
         """Append a record that becomes durable with the next. Raises WriteFailed."""
         with self._writing() as file:
-            file.append_unflushed(_encode_event(event, facts))
+            file.append_unflushed(self._encode(event, facts))
 
     @contextmanager
     def _writing(self) -> Iterator[AppendedFile]:
@@ -121,28 +127,61 @@ class Journal:
         """Return the file of this process, made if it has none. Raises WriteFailed."""
         with self._guard:
             if self._file is None or self._pid != os.getpid():  # a forked child writes its own
+                self._newest = self._find_newest()
                 self._file, self._pid = AppendedFile(self.folder / _new_name()), os.getpid()
             return self._file
+
+    def _find_newest(self) -> str:
+        """Return when the last record was written; it may be in the future, where a clock was fast."""
+        paths = self.list_paths()[-FILES_LOOKED_AT:]  # those of a fast clock are among the last by their names
+        return max((_place_in_time(record)[0] for path in paths for record in _read_last(path)), default="")
+
+    def _encode(self, event: Event, facts: Mapping[str, Any]) -> bytes:
+        at = datetime.now(UTC).strftime(TIME_FORM)
+        after = {"after": self._newest} if self._newest > at else {}
+        return encode_record({"event": event, "at": at, **after, **facts})
 
     def list_paths(self) -> list[Path]:
         """Return the files of all processes, by name, which begins with the time of their start."""
         return sorted(self.folder.glob(f"*{SUFFIX}"))
 
-    def read(self) -> tuple[list[Record], list[Gap]]:
-        """Return the records of all processes by time, and what could not be read. Raises OSError."""
-        found = [read_records(path) for path in self.list_paths()]
+    def read(self, *, on_unreadable: Callable[[Path, OSError], None] | None = None) -> tuple[list[Record], list[Gap]]:
+        """Return the records of all processes by time, and the bytes that are none.
+
+        A file that the disk cannot read is handed to `on_unreadable`, and the others are read; without it, OSError.
+        """
+        found = []
+        for path in self.list_paths():
+            try:
+                found.append(read_records(path))
+            except OSError as error:
+                if on_unreadable is None:
+                    raise
+                on_unreadable(path, error)
         records = [record for part, _ in found for record in part]
-        records.sort(key=lambda record: record.at)  # stable: records of one process and time keep their order
+        records.sort(key=_place_in_time)  # stable: records of one process and time keep their order
         return records, [gap for _, gaps in found for gap in gaps]
+
+
+def _place_in_time(record: Record) -> tuple[str, bool, str]:
+    """Return what orders the records of all processes: when it was written, and not before what it came after."""
+    after = record.facts.get("after")
+    is_later = isinstance(after, str) and after >= record.at
+    return str(after) if is_later else record.at, is_later, record.at
+
+
+def _read_last(path: Path) -> list[Record]:
+    """Return the last records of a file; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LAST_BYTES))
+            return [record for _, _, record in _find_records(file.read())]
+    except OSError:
+        return []
 
 
 def _new_name() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{_HOST}-{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}"
-
-
-def _encode_event(event: Event, facts: Mapping[str, Any]) -> bytes:
-    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return encode_record({"event": event, "at": at, **facts})
 
 
 def encode_record(content: dict[str, Any]) -> bytes:

@@ -80,7 +80,7 @@ def test_garbage_is_shown_and_nothing_moves_without_apply(built_folder):
     assert "43 documents, " in shown.stdout
     assert "42 calls, " in shown.stdout
     assert "$0.00" in shown.stdout
-    assert "Nothing was changed. To do it: daybook gc --apply" in shown.stdout
+    assert "Nothing was changed. The same command with --apply does it." in shown.stdout
     assert unchanged == before
     assert list_documents(built_folder) == set()
     assert set(applied) == documented_fields("gc")

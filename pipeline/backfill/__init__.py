@@ -59,11 +59,16 @@ def backfill_store(
         "run_id": run_id,
         "dry_run": dry_run,
         "stages": {str(each): placing.counts[each] for each in MADE_STAGES if stage in (ALL_STAGES, each)},
-        "ambiguous": links.ambiguous,
-        "orphans": links.orphans,
-        "old_ids": _compare_old_ids(store),
-        "problems": [*store.problems, *placing.problems],
+        "ambiguous": _without_other_stages(links.ambiguous, stage),
+        "orphans": _without_other_stages(links.orphans, stage),
+        "old_ids": _without_other_stages(_compare_old_ids(store), stage),
+        "problems": _without_other_stages([*store.problems, *placing.problems], stage),
     }
+
+
+def _without_other_stages(told: list[Json], stage: str) -> list[Json]:
+    others = tuple(f"{each}/" for each in MADE_STAGES if stage not in (ALL_STAGES, each))
+    return [each for each in told if not each["name"].startswith(others)]
 
 
 def read_old_store(folder: Path) -> OldStore:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.errors import InputInvalid
+from pipeline.errors import InputInvalid, UnknownName
 from pipeline.lineages import DocumentKey, Lineages, read_lineages
 from pipeline.removals import find_key
 from pipeline.settings import Roots
@@ -60,6 +60,13 @@ def sort_key(path: str) -> tuple[int, str]:
     return KINDS.index(path.partition("/")[0]), path
 
 
+def _find_document(data: DataRoot, name: str) -> DocumentKey:
+    try:
+        return find_key(data, name)
+    except UnknownName as error:
+        raise UnknownName("cohort or document", name, error.known) from error
+
+
 def find_contents(roots: Roots, names: list[str]) -> Contents:
     """Return what the cohorts and documents of these names are made of, down to the roots of their lineage.
 
@@ -67,7 +74,7 @@ def find_contents(roots: Roots, names: list[str]) -> Contents:
     """
     data = DataRoot(roots.data)
     cohorts = [name for name in names if _is_cohort(roots, name)]
-    wanted = {find_key(data, name) for name in names if name not in cohorts}
+    wanted = {_find_document(data, name) for name in names if name not in cohorts}
     for cohort in cohorts:
         wanted |= _list_documents(roots, cohort)
     lineages = read_lineages(data)

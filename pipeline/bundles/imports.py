@@ -20,6 +20,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from store.data_root import DataRoot
 from store.documents import METADATA_FILE, find_problem
 from store.durable import commit_folder, delete_folder, place_file
 from store.identity import hash_bytes
+from store.machine_locks import hold_machine_lock
 
 RESERVE_BYTES = 64 * 2**20  # of the disk stay free
 SHORT_ID = 16  # characters of a bundle's hash that name its folder
@@ -73,7 +75,7 @@ def import_bundle(data: DataRoot, path: Path, *, dry_run: bool = False) -> Json:
     with open_archive(path) as archive:
         manifest = _check(archive, data.path)
         outcome = Outcome()
-        with archive.read() as (again, members):
+        with _be_alone(data, dry_run=dry_run), archive.read() as (again, members):
             if again.bundle_id != manifest.bundle_id:
                 raise BundleInvalid(path, problem="it changed while it was read")
             placing = _Placing(data, manifest, outcome, dry_run=dry_run)
@@ -88,6 +90,11 @@ def import_bundle(data: DataRoot, path: Path, *, dry_run: bool = False) -> Json:
         "kept_beside": outcome.kept_beside,
         "config": str(placing.record_folder) if placing.has_record else None,
     }
+
+
+def _be_alone(data: DataRoot, *, dry_run: bool) -> AbstractContextManager[None]:
+    """Wait until no other import places anything: two at once would bring an attempt in twice."""
+    return nullcontext() if dry_run else hold_machine_lock(data.temporary_folder / "import.lock")
 
 
 # Checking

@@ -15,6 +15,7 @@ import pytest
 from pipeline.backfill import backfill_store
 from pipeline.backfill.old_ids import old_combo_id, old_id_of
 from pipeline.errors import InputInvalid
+from pipeline.rebuilding import Outcome, rebuild_all
 from pipeline.usage import describe_usage
 from store.data_root import DataRoot
 from store.durable import SharedBytes, commit_folder
@@ -239,6 +240,26 @@ def test_all_files_of_a_generation_folder_are_kept(tmp_path, data):
     assert draft.metadata["backfill"]["old_id"] == OLD_DRAFT
     assert draft.metadata["prompt_tokens"] == 5
     assert essay.metadata["parent_doc_id"] == draft.doc_id
+
+
+def test_a_rebuild_of_everything_tells_them_from_damage(tmp_path, data):
+    backfill(tmp_path, data, {**GENERATIONS, **VERSIONED})
+
+    found = rebuild_all(data)
+
+    assert found.is_same
+    assert {(finding.outcome, finding.reason) for finding in found.findings} == {
+        (Outcome.OTHER_VERSION, "made by the program of an old store")
+    }
+
+
+def test_one_stage_is_told_of_without_the_others(tmp_path, data):
+    files = {**GENERATIONS, "3_generation/essay_responses/nobodys.txt": "no parent"}
+
+    told = backfill(tmp_path, data, files, stage="draft", dry_run=True)
+
+    assert list(told["stages"]) == ["draft"]
+    assert told["orphans"] == []
 
 
 def test_old_ids_that_do_not_follow_from_their_metadata_are_listed_with_the_right_one(tmp_path, data):

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,13 @@ def test_a_second_import_changes_nothing(bundle, tmp_path):
 
     assert read_tree(data.path) == before
     assert placed(again) == 0
+
+
+def test_imports_at_the_same_time_bring_each_attempt_in_once(bundle, built, tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: import_bundle(DataRoot(tmp_path / "data"), bundle), range(2)))
+
+    assert store_of(tmp_path / "data") == store_of(built.data)
 
 
 def test_a_dry_run_says_what_an_import_does_and_writes_nothing(bundle, tmp_path):

@@ -233,6 +233,25 @@ def test_a_row_of_another_cohort_can_be_added_with_its_names(workspace, tmp_path
 # Mistakes
 
 
+def test_a_cut_row_hides_no_other_mistake(workspace):
+    edit_table(workspace, "draft", lambda rows: [*rows, ids_alone("../../etc")])
+    path = path_of(workspace, "draft")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:1], "cut,row", *lines[1:]]) + "\n")
+
+    first, second = problems_of(workspace)
+
+    assert first == "draft_tasks.csv, line 2: the row has not 9 cells."
+    assert f"draft_tasks.csv, line {len(lines) + 1}: doc_id is '../../etc'" in second
+
+
+def test_a_table_that_cannot_be_read_is_a_mistake(workspace):
+    path_of(workspace, "draft").unlink()
+    path_of(workspace, "draft").mkdir()
+
+    assert "draft_tasks.csv: it cannot be read: Is a directory. Plan the cohort again." in problems_of(workspace)
+
+
 def change_first(**cells: str) -> Callable[[Rows], None]:
     def change(rows: Rows) -> None:
         rows[0].update(cells)

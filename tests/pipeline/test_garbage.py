@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -9,10 +10,12 @@ import pytest
 
 from pipeline.errors import ConfigInvalid, DocumentFailed
 from pipeline.garbage import collect_garbage
+from pipeline.history_printing import format_garbage
 from pipeline.removals import remove_document, undo_removal
 from pipeline.settings import Roots
 from store.data_root import DataRoot
 from tests.pipeline.built_store import COHORT, build, copy_store, make_roots, read_tree
+from tests.pipeline.whole_store import write_over
 from tests.store.killed import is_killed_at
 
 AGE, GRACE = timedelta(days=14), timedelta(days=30)
@@ -87,6 +90,13 @@ def test_a_pin_that_is_no_whole_doc_id_stops_everything(roots):
     (roots.config / "pins.txt").write_text("# mine\nessay/7k3f\n")
 
     with pytest.raises(ConfigInvalid, match=r"pins.txt, line 2: 'essay/7k3f'"):
+        collect(roots)
+
+
+def test_pins_that_are_no_text_stop_everything(roots):
+    (roots.config / "pins.txt").write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ConfigInvalid, match=r"pins.txt: it is not UTF-8"):
         collect(roots)
 
 
@@ -170,6 +180,23 @@ def test_with_their_flag_paid_answers_go_the_same_two_steps(roots, data):
     assert first["paid_answers"]["included"]
     assert [name for entry in kept for name in entry if name.startswith("calls/")]
     assert data.trash.list_entries() == []
+
+
+def test_dollars_are_told_of_what_is_deleted_for_good(roots, data):
+    """Of a document the price of its answer; of a call that of its attempts, which are in no ledger any more."""
+    forget_the_cohort(roots)
+    outcome = next(data.calls.root.glob("*/*/*/outcome.json"))
+    write_over(outcome, json.dumps(json.loads(outcome.read_bytes()) | {"cost": {"usd": 0.25}}).encode())
+    facts = {"mode": "llm", "call_id": outcome.parent.parent.name, "attempt": 1, "cost_usd": 2.5}
+    data.documents.commit("draft", "0" * 16, {}, {"digest": "1" * 64, "inputs": {}, "parents": [], **facts})
+    collect(roots, paid_answers=True)
+
+    told = collect(roots, apply=False, now=MUCH_LATER, paid_answers=True)
+    shown = format_garbage(told)
+
+    assert (told["deleted"]["cost_usd"], told["deleted"]["unknown_costs"]) == (2.75, 0)
+    assert "from the trash" in shown
+    assert "$2.75\nNothing was changed. The same command with --apply does it." in shown
 
 
 def test_the_only_copy_of_an_answer_is_not_deleted_without_the_flag(roots, data):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.errors import InputInvalid, UnknownName
+from pipeline.errors import DocumentFailed, InputInvalid, UnknownName
 from pipeline.history import list_attempts, read_log
 from pipeline.making import make_document
+from pipeline.printing import format_attempts
 from pipeline.rerolling import reroll
 from pipeline.stages import Stage
 from pipeline.workspace import Workspace
@@ -48,9 +50,25 @@ def test_the_attempts_of_a_document_that_is_not_there_are_told_too(workspace, pr
     with pytest.raises(Exception, match="gen_error"):
         make_document(workspace.maker, plan, cohort=TRIAL)
 
-    (attempt,) = list_attempts(workspace, plan.doc_id)["attempts"]
+    told = list_attempts(workspace, plan.doc_id)
 
-    assert (attempt["status"], attempt["used"]) == ("gen_error", False)
+    assert [(attempt["status"], attempt["used"]) for attempt in told["attempts"]] == [("gen_error", False)]
+    assert told["status"] == "gen_error"
+
+
+def test_an_answer_from_which_no_document_followed_is_told_as_that(workspace):  # noqa: F811
+    """The attempt is ok, since it was answered; the document is not."""
+    (workspace.roots.config / "templates" / "evaluation" / "judge.txt").write_text("Judge: {{ response }}")
+    workspace.write_tables(TRIAL)
+    for plan in workspace.plan(TRIAL).walk():
+        with suppress(DocumentFailed):
+            make_document(workspace.maker, plan, cohort=TRIAL)
+
+    told = list_attempts(workspace, workspace.plan(TRIAL).rows[Stage.EVALUATION][0].doc_id)
+
+    assert [attempt["status"] for attempt in told["attempts"]] == ["ok"]
+    assert told["status"] == "parse_error"
+    assert "The document is not there: parse_error: " in format_attempts(told)
 
 
 def test_a_copy_has_no_attempts_and_an_unknown_name_is_said(tmp_path):

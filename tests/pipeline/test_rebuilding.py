@@ -307,6 +307,18 @@ def test_metadata_that_is_no_json_is_damaged_and_the_others_are_rebuilt(workspac
     assert len(rebuild_all(workspace.data).findings) == len(list(workspace.data.documents.walk()))
 
 
+def test_a_file_that_cannot_be_read_is_damage_and_the_others_are_rebuilt(workspace):
+    """A folder in its place gives an error when it is read, as a bad disk does."""
+    raw = folder_of(workspace, Stage.ESSAY) / "raw.txt"
+    raw.unlink()
+    raw.mkdir()
+
+    found = rebuild_all(workspace.data)
+
+    assert [finding.outcome for finding in found.findings if finding.doc_id == raw.parent.name] == [Outcome.DAMAGED]
+    assert Outcome.SAME in {finding.outcome for finding in found.findings}
+
+
 def test_inputs_without_what_they_need_are_damaged_and_no_crash(workspace):
     folder = folder_of(workspace, "draft")
     change_metadata(folder, inputs={})

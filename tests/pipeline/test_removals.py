@@ -94,7 +94,7 @@ def test_a_damaged_document_can_be_removed(data):
 def test_an_unknown_document_or_entry_is_named_with_those_that_there_are(data):
     with pytest.raises(UnknownName, match="zzzz"):
         remove_document(data, "zzzz", cascade=True)
-    with pytest.raises(UnknownName, match="Known: none"):
+    with pytest.raises(InputInvalid, match="The trash is empty"):
         undo_removal(data)
 
 

@@ -47,6 +47,10 @@ def workspace(made, tmp_path) -> Workspace:
     return Workspace(Roots(tmp_path / "data", tmp_path / "config"))
 
 
+def report_folder(workspace: Workspace) -> Path:
+    return workspace.data.documents.folder_of(Stage.REPORT, workspace.report_id(COHORT))
+
+
 def refuse(*_: Any, **__: Any) -> Any:
     raise AssertionError("a model was asked")
 
@@ -301,6 +305,34 @@ def test_tables_texts_pointers_and_stray_names_are_mended(workspace):
     }
     assert table.read_bytes() == before
     assert verify_store(reopen(workspace)).state == "clean"
+
+
+def test_a_damaged_table_is_no_reason_to_give_a_document_up(workspace):
+    """Tables are derived: documents are made again in the same run, also those that nobody else could plan."""
+    shutil.rmtree(find_folder(workspace, Stage.ESSAY, "plain"))
+    shutil.rmtree(report_folder(workspace))
+    write_over(workspace.data.tasks_folder / COHORT / "essay_tasks.csv", b"doc_id,\n")
+
+    repairer = open_repairer(workspace)
+    repairs = repairer.plan()
+
+    assert {repair.how for repair in repairs} == {"make_again", "rewrite"}
+    assert [done.problem for done in repairer.apply(repairs)] == [""] * len(repairs)
+    assert verify_store(reopen(workspace)).state == "clean"
+
+
+def test_a_report_is_not_called_made_while_its_documents_are_missing(workspace):
+    """Over what is there another report would be made, and the one that vanished would be as missing as before."""
+    essay, report = find_folder(workspace, Stage.ESSAY, "plain"), report_folder(workspace)
+    shutil.rmtree(report)
+    repairer = open_repairer(workspace)
+    repairs = repairer.plan()
+    shutil.rmtree(essay)
+
+    (done,) = repairer.apply(repairs)
+
+    assert essay.name in done.problem
+    assert not report.exists()
 
 
 def test_one_repair_that_fails_does_not_stop_the_next(workspace):

@@ -13,6 +13,7 @@ import pytest
 from pipeline import check_workers, comparison
 from pipeline.check_workers import Batch, CheckWorkers, start_workers
 from pipeline.checks import check_document
+from pipeline.repair import Repairer
 from pipeline.settings import Roots
 from pipeline.stages import Stage
 from pipeline.verification import verify
@@ -429,6 +430,59 @@ def test_everything_is_found_in_one_run_and_an_unreadable_file_stops_nothing(wor
     assert ("unreadable", f"{place_of(workspace, essay)}/raw.txt", "repairable") in found
     assert ("file_altered", f"{place_of(workspace, evaluation)}/raw.txt", "repairable") in found
     assert any(kind == "response_altered" for kind, _, _ in found)
+
+
+@pytest.mark.parametrize("place", ["docs/draft", "docs", "calls", "journal", "texts", "tasks"])
+def test_a_folder_that_cannot_be_read_is_told_and_nothing_in_it_is_taken_for_gone(place, workspace, monkeypatch):
+    """As another user meets it; a test that runs as root has to be told."""
+    closed = str(workspace.data.path / place)
+    real_list, real_look = os.listdir, os.lstat
+
+    def refuse_inside(path):
+        if os.fspath(path).startswith(closed) if isinstance(path, str | os.PathLike) else False:
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+
+    monkeypatch.setattr(os, "listdir", lambda path=".": (refuse_inside(path), real_list(path))[1])
+    monkeypatch.setattr(os, "lstat", lambda path, **options: (refuse_inside(path), real_look(path, **options))[1])
+    found = verify_store(workspace)
+
+    assert ("unreadable", place, "lost") in tell(found)
+    assert not {"vanished", "answer_missing", "parent_missing"} & {kind for kind, _, _ in tell(found)}
+    assert all(repair.how != "set_aside" for repair in Repairer(workspace, found).plan())
+
+
+def test_a_store_that_can_only_be_read_is_verified(workspace, monkeypatch):
+    """As on a disk that is mounted to be read: no note can be written, and none removed."""
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+
+    assert verify_store(workspace).state == "clean"
+
+
+def test_a_document_of_a_later_version_is_told_and_no_repair_touches_it(workspace):
+    """The journal of that version knows it: no bit has flipped."""
+    essay = find_folder(workspace, Stage.ESSAY, "plain")
+    shutil.rmtree(workspace.data.journal.folder)
+    forge(essay, schema=7)
+
+    found = verify_store(reopen(workspace))
+
+    assert ("metadata_newer", f"{place_of(workspace, essay)}/metadata.json", "lost") in tell(found)
+    ways = {repair.place: repair.how for repair in Repairer(reopen(workspace), found).plan()}
+    assert ways[place_of(workspace, essay)] == "leave"
+
+
+def test_an_unreadable_journal_file_costs_no_other(workspace):
+    """A folder in its place gives an error when it is read, as a bad disk does."""
+    (workspace.data.journal.folder / "20200101T000000-bad-1-00000000.journal").mkdir()
+
+    found = verify_store(workspace)
+
+    assert {(kind, state) for kind, _, state in tell(found)} == {("unreadable", "lost")}
+    assert found.unrecorded_documents == []
 
 
 def test_an_interrupted_verification_goes_on_where_it_was(workspace, monkeypatch):

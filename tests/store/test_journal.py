@@ -55,6 +55,25 @@ def test_a_record_after_a_torn_one_is_read_wherever_the_first_was_cut(tmp_path):
         records, gaps = read_records(path)
         assert numbers_of(records) == [2]
         assert [(gap.offset, gap.size_bytes, gap.is_tail) for gap in gaps] == [(0, size, False)]
+    path.write_bytes(first[:-1] + second)  # only the line end was cut off
+    records, gaps = read_records(path)
+    assert (numbers_of(records), gaps) == ([1, 2], [])
+
+
+def test_what_a_slow_clock_records_follows_what_a_fast_one_did(tmp_path):
+    """The order of what happened decides what should be there: a document that was removed is not missed."""
+    fast = {"event": "committed", "at": "2999-01-01T00:00:00.000000Z", "stage": "draft", "doc_id": "1", "n": 1}
+    (tmp_path / "29990101T000000-fast-1-00000000.journal").write_bytes(encode_record(fast))
+    names = {"stage": "draft", "doc_id": "1"}
+
+    Journal(tmp_path).append(Event.REMOVED, **names)
+    removed = list_expected(Journal(tmp_path).read()[0])
+    Journal(tmp_path).append(Event.COMMITTED, **names, n=2)
+    made_again = list_expected(Journal(tmp_path).read()[0])
+
+    assert removed == {}
+    assert [record.facts["n"] for record in made_again.values()] == [2]
+    assert [record.at < "2999" for record in Journal(tmp_path).read()[0]] == [False, True, True]
 
 
 def test_a_flipped_bit_takes_one_record_and_no_other(tmp_path):
