@@ -31,9 +31,10 @@ needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no samples in 
 
 def say(uuid: str, sender: str, content: Any, parent: str | None = None, **fields: Any) -> dict[str, Any]:
     """Return a message as an export has it; a text stands for a content of one text block."""
+    text = ""
     if isinstance(content, str) and content:
-        content = [{"type": "text", "text": content, "citations": []}]
-    message = {"uuid": uuid, "sender": sender, "text": "flat", "content": content, "created_at": "2026-01-01T00:00:00Z"}
+        text, content = content, [{"type": "text", "text": content, "citations": []}]
+    message = {"uuid": uuid, "sender": sender, "text": text, "content": content, "created_at": "2026-01-01T00:00:00Z"}
     return {**message, **({"parent_message_uuid": parent} if parent else {}), **fields}
 
 

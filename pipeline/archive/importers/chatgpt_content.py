@@ -23,6 +23,7 @@ KNOWN_BY_NAME = ("tether_browsing_code", "app_pairing_content", "super_widget") 
 FAILED = ("fail", "error")  # beginnings of aggregate_result.status
 
 FLAG_BY_END = {"interrupted": "interrupted", "max_tokens": "truncated"}
+THOUGHT_FIELDS = frozenset({"content", "summary", "chunks", "finished"})
 THOUGHTS = frozenset({"thoughts", "reasoning_recap"})  # never the input of a tool
 
 Read = Callable[[dict[str, Any], Attachments], list[Block]]
@@ -208,11 +209,11 @@ def _read_thought(thought: Any) -> list[Block]:
     if isinstance(thought, str) and thought:
         return [Block(Kind.THINKING, text=thought)]
     if not isinstance(thought, dict):
-        return []
+        return [] if thought in (None, "") else [_keep_unknown(thought, None)]
     chunks = "".join(chunk for chunk in list_of(thought.get("chunks")) if isinstance(chunk, str))
     text, summary = text_of(thought.get("content")) or chunks, text_of(thought.get("summary"))
     if not text and not summary:
-        return []
+        return [_keep_unknown(thought, None)] if keep_rest(thought, THOUGHT_FIELDS) else []
     extra = keep_rest(thought, frozenset({"content", "summary", "chunks"}))
     if chunks.strip() and chunks.strip() not in text:
         extra["chunks"] = thought["chunks"]  # they repeat the content everywhere else
@@ -365,7 +366,7 @@ def _add_what_answers_name(blocks: list[Block], metadata: dict[str, Any], attach
 
 def _add_metadata(blocks: list[Block], metadata: dict[str, Any], attachments: Attachments) -> None:
     if entries := metadata.get("attachments"):
-        blocks += [block for entry in objects_of(entries) if (block := attachments.add_entry(entry))]
+        blocks += [block for entry in list_of(entries) for block in _read_entry(entry, attachments)]
     if result := metadata.get("aggregate_result"):
         for shown in objects_of(object_of(result).get("messages")):
             blocks += collect_pointers(shown.get("image_url"), attachments)
@@ -377,6 +378,16 @@ def _add_metadata(blocks: list[Block], metadata: dict[str, Any], attachments: At
                 block.kind = Kind.CONTEXT
     if details := metadata.get("finish_details"):
         _flag_end(blocks, object_of(details).get("type"))
+
+
+def _read_entry(entry: Any, attachments: Attachments) -> list[Block]:
+    """Read an item of metadata.attachments; a text alone is the id of a file."""
+    if text_of(entry):
+        entry = {"id": entry}
+    if not isinstance(entry, dict):
+        return [] if entry is None else [_keep_unknown(entry, None)]
+    block = attachments.add_entry(entry)
+    return [block] if block else []
 
 
 def _add_instructions(blocks: list[Block], data: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ class ChatGptTasksImporter:
 
     name = "chatgpt_tasks"
     provider = "chatgpt"
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         if any(map(is_task, peek.items)):
@@ -62,7 +62,7 @@ class ChatGptTasksImporter:
             conversation.messages.append(message)
             previous = message.key
         settle_tree(conversation, leaf=previous)
-        choose_title(conversation, (text_of(task.get("title")), "provider"))
+        choose_title(conversation, (_say(task.get("title")), "provider"))
         return Parsed(conversation)
 
 

@@ -108,7 +108,8 @@ class BlockReader:
             return
         yield Block(Kind.TEXT, text=item["text"], extra=rest_of(item, ("type", "text", "citations")))
         for citation in list_of(item.get("citations")):
-            yield _read_citation(citation)
+            if citation is not None:
+                yield _read_citation(citation)
 
     def _read_thinking(self, item: dict[str, Any]) -> Iterator[Block]:
         text = item["thinking"] if isinstance(item.get("thinking"), str) else None

@@ -8,11 +8,11 @@ from typing import Any
 
 from pipeline.archive.conversations import Attachment, Block, Conversation, Json, Kind, Message, Origin, Role, Usage
 from pipeline.archive.importers.claude_blocks import NOT_IN_EXPORT, BlockReader
-from pipeline.archive.importers.claude_messages import ROLE_BY_SENDER, read_time_of
+from pipeline.archive.importers.claude_messages import ROLE_BY_SENDER, read_chat_time
 from pipeline.archive.importers.claude_projects import attach_project
 from pipeline.archive.importers.inline_files import attach_url, block_of, keep_inline
 from pipeline.archive.importers.interface import Parsed, Record
-from pipeline.archive.importers.values import count_of, first_text, list_of, object_of, rest_of, text_of
+from pipeline.archive.importers.values import count_of, first_text, id_of, list_of, object_of, rest_of, text_of
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
 
@@ -41,7 +41,7 @@ def parse_design_chat(record: Record, provider: str) -> Parsed:
     conversation = Conversation(
         provider,
         record.key,
-        is_id_derived=text_of(chat.get("uuid")) != record.key,
+        is_id_derived=id_of(chat.get("uuid")) != record.key,
         account=text_of(context.get("account")),
         project_id=text_of(project.get("uuid")),
         project_name=text_of(project.get("name")),
@@ -51,8 +51,10 @@ def parse_design_chat(record: Record, provider: str) -> Parsed:
     )
     conversation.messages = list(_read_messages(list_of(chat.get("messages")), extras, warnings))
     times = [message.created for message in conversation.messages if message.created]
-    conversation.created = read_time_of(chat, "created_at", conversation.extra, warnings) or next(iter(times), None)
-    conversation.updated = read_time_of(chat, "updated_at", conversation.extra, warnings) or next(reversed(times), None)
+    conversation.created = read_chat_time(chat, "created_at", conversation.extra, warnings) or next(iter(times), None)
+    conversation.updated = read_chat_time(chat, "updated_at", conversation.extra, warnings) or next(
+        reversed(times), None
+    )
     settle_tree(conversation, leaf=conversation.messages[-1].key if conversation.messages else None)
     attach_project(conversation, object_of(context.get("project")), extras)
     choose_title(conversation, (first_text(chat.get("title"), chat.get("name")), "provider"))
@@ -92,8 +94,8 @@ def _read_message(
         usage=_read_usage(content, key),
         extra={**rest_of(value, KNOWN_OF_MESSAGE), **rest_of(content, KNOWN_OF_CONTENT)},
     )
-    message.created = read_time_of(value, "created_at", message.extra, warnings)
-    message.updated = read_time_of(value, "updated_at", message.extra, warnings)
+    message.created = read_chat_time(value, "created_at", message.extra, warnings)
+    message.updated = read_chat_time(value, "updated_at", message.extra, warnings)
     return message
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pipeline.archive.conversations import Json
@@ -32,6 +32,20 @@ def objects_of(value: Any) -> list[dict[str, Any]]:
 def text_of(value: Any) -> str | None:
     """Return a text that is not empty, or None."""
     return value if isinstance(value, str) and value else None
+
+
+def id_of(value: Any) -> str | None:
+    """Return an id, also one that is written as a number; or None."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else text_of(value)
+
+
+def odd_of(record: dict[str, Any], kind_by_name: Mapping[str, type]) -> dict[str, Any]:
+    """Return the fields that are there with another kind of value than is known: nothing can be read from them."""
+    return {
+        name: found
+        for name, kind in kind_by_name.items()
+        if (found := record.get(name)) is not None and not isinstance(found, kind)
+    }
 
 
 def first_text(*values: Any) -> str | None:
