@@ -548,3 +548,14 @@ def test_the_channel_and_new_fields_of_a_message_are_kept():
 
     assert message.extra == {"channel": "commentary", "brand_new": [1]}
     assert message.updated == "2026-01-01T12:00:01Z"
+
+
+def test_a_thought_of_a_form_that_nobody_knows_is_kept():
+    content = {
+        "content_type": "thoughts",
+        "thoughts": [{"summary": "", "content": "", "finished": True}, {"idea": 1}, 5],
+    }
+
+    blocks = read_blocks_of("assistant", content)
+
+    assert [(block.kind, block.raw) for block in blocks] == [("context", {"idea": 1}), ("context", 5)]

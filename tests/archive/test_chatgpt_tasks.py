@@ -51,9 +51,10 @@ def test_a_task_is_a_conversation_of_its_turns_without_times():
 def test_the_words_none_and_null_mean_nothing():
     turn = make_turn("assistant", WORDS, pull_request_status="none", branch="fix", external_pull_request_id="null")
 
-    (message,) = import_alone(IMPORTER, [make_task(turn)]).messages
+    chat = import_alone(IMPORTER, [{**make_task(turn), "title": "none"}])
 
-    assert message.extra == {"branch": "fix"}
+    assert chat.title is None
+    assert chat.messages[0].extra == {"branch": "fix"}
 
 
 def test_unknown_items_are_kept_raw_and_counted():

@@ -231,6 +231,26 @@ def test_times_are_read_with_and_without_a_zone(value):
     assert read(created_at=value[:26]).created == "2026-01-01T00:00:00.123456Z"
 
 
+def test_a_time_without_a_zone_is_counted():
+    conversation = read(say("m", "human", "hi", created_at="2026-01-01T00:00:01"), updated_at="2026-01-01")
+
+    assert conversation.warnings == {"time_without_zone": 2}
+
+
+def test_fields_with_another_kind_of_value_are_kept_as_they_were():
+    odd = {"name": 5, "model": ["x"], "account": "me", "project": "p", "is_starred": "yes"}
+    conversation = read(say("m", "human", "hi", files={"a": 1}, parent_message_uuid=3), **odd)
+
+    assert conversation.extra == odd
+    assert conversation.messages[0].extra == {"files": {"a": 1}, "parent_message_uuid": 3}
+
+
+def test_an_id_may_be_a_number():
+    conversation = read(uuid=17)
+
+    assert (conversation.native_id, conversation.is_id_derived) == ("17", False)
+
+
 def test_a_damaged_time_is_kept_and_counted():
     conversation = read(say("m", "human", "hi", created_at="2026-01-01T00:00:01.69+"), updated_at="soon")
 
@@ -287,6 +307,13 @@ def test_the_zero_id_means_no_parent():
 
     assert parents_of(conversation) == {"a": None, "b": None}
     assert [message.variant for message in conversation.messages] == [0, 1]
+
+
+def test_where_every_message_has_the_zero_id_the_order_is_the_tree():
+    conversation = read(say("a", "human", "1", ROOT), say("b", "assistant", "2", ROOT), say("c", "human", "3"))
+
+    assert parents_of(conversation) == {"a": None, "b": "a", "c": "b"}
+    assert not conversation.is_leaf_guessed
 
 
 def test_a_message_without_a_usable_parent_follows_the_one_before_it_and_is_counted():
@@ -411,6 +438,21 @@ def test_text_is_never_joined_to_content():
     (message,) = read(say("m", "human", "in blocks", text="in blocks, flat")).messages
 
     assert [block.text for block in message.blocks] == ["in blocks"]
+
+
+@pytest.mark.parametrize("content", [[{"type": "text", "text": ""}], [None]])
+def test_text_stands_in_where_no_block_has_a_word(content):
+    (message,) = read(say("m", "human", content, text="only here")).messages
+
+    assert [block.text for block in message.blocks] == ["only here"]
+
+
+def test_a_text_with_other_words_than_content_is_kept_beside_it():
+    conversation = read(say("m", "human", "in blocks", text="something else"))
+    (message,) = conversation.messages
+
+    assert ([block.text for block in message.blocks], message.extra) == (["in blocks"], {"text": "something else"})
+    assert conversation.warnings == {"text_differs": 1}
 
 
 def test_what_is_no_message_keeps_its_row():

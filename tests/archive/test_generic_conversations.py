@@ -207,3 +207,41 @@ def test_an_export_of_grok_is_a_tree_with_its_times():
     assert conversation.messages[1].model == "grok-demo"
     assert conversation.messages[1].extra == {"steps": [1]}
     assert conversation.extra == {"starred": True}
+
+
+def test_ids_may_be_numbers_and_a_number_alone_is_no_id_of_a_conversation():
+    messages = [{"id": 1, "role": "user", "content": "hi"}, {"id": 2, "parent_id": 1, "role": "bot", "content": "ho"}]
+    one, other = (import_messages(*messages, id=number) for number in (1, 2))
+
+    assert [(message.key, message.parent) for message in one.messages] == [("1", None), ("2", "1")]
+    assert one.is_id_derived
+    assert one.native_id != other.native_id
+    assert one.extra == {"id": 1}
+
+
+def test_what_is_no_message_keeps_its_place_and_what_nobody_knows_is_counted():
+    conversation = import_messages({"role": "user", "content": [{"type": "new", "a": 1}]}, "bare words", None, 5)
+
+    assert [message.blocks[0].text for message in conversation.messages] == [None, "bare words", None]
+    assert conversation.warnings == {"unknown_role": 2, "unknown_type": 2}
+
+
+def test_what_stands_under_a_second_name_is_kept():
+    message = {"role": "user", "author": "Ann", "content": "hi", "text": "other", "id": "a", "uuid": "a"}
+    conversation = import_messages(message, title="Boats", summary="of boats")
+
+    assert conversation.extra == {"summary": "of boats"}
+    assert conversation.messages[0].extra == {"author": "Ann", "text": "other"}
+
+
+def test_what_a_result_has_besides_words_is_kept():
+    content = [{"type": "tool_result", "content": [{"type": "text", "text": "y"}, {"type": "chart", "points": [1]}]}]
+    (message,) = import_messages({"role": "user", "content": content}).messages
+
+    assert message.blocks[0].extra == {"content": [{"type": "chart", "points": [1]}]}
+
+
+def test_a_time_without_a_zone_is_counted():
+    conversation = import_messages({"role": "user", "content": "hi"}, created_at="2026-03-01T10:00:00")
+
+    assert (conversation.created, conversation.warnings) == ("2026-03-01T10:00:00Z", {"time_without_zone": 1})
