@@ -82,6 +82,7 @@ def test_what_only_looks_like_one_is_not_recognised(content):
     [
         ([{"id": "s", "conversation_id": "c", "title": "t", "is_anonymous": True}], "shared links"),
         ({"file-A.dat": "a.png"}, "names of attachments"),
+        ({"file-A.dat": None, "file-B.dat": "b.png"}, "names of attachments"),
         ([{"file_id": "file-A", "file_name": None}], "list of files"),
         ([{"id": "m", "conversation_id": "c", "rating": "thumbs_up"}], "ratings"),
         ({"id": "user-1", "email": "x", "chatgpt_plus_user": True}, "account"),
@@ -197,6 +198,19 @@ def test_a_shared_page_becomes_a_conversation():
     ]
     assert [message.blocks[0].text for message in chat.messages] == ["When?", "At noon."]
     assert chat.messages[1].extra == {"model": "x"}
+
+
+def test_every_message_of_a_shared_page_is_kept():
+    one = {"node_id": "a", "parent": None, "children": [], "role": "user", "text": "When?"}
+    page = {"shared_conversation_id": "share-1", "messages": [one, dict(one), {**one, "text": "Where?"}, None, "bare"]}
+
+    chat = import_alone(IMPORTER, page)
+
+    assert {message.key: message.blocks[0].text for message in chat.messages if message.role == Role.USER} == {
+        "a": "When?",
+        "a~2": "Where?",
+    }
+    assert [message.blocks[0].raw for message in chat.messages if message.role == Role.UNKNOWN] == ["bare"]
 
 
 # Side files

@@ -70,6 +70,14 @@ def test_unknown_items_are_kept_raw_and_counted():
     assert chat.warnings == {"unknown_type": 2}
 
 
+def test_a_turn_that_is_none_is_kept_raw_and_a_null_is_nothing():
+    chat = import_alone(IMPORTER, [make_task(make_turn("critic", WORDS), None, 5)])
+
+    assert [message.extra for message in chat.messages] == [{"role": "critic"}, {}]
+    assert chat.messages[1].blocks[0].raw == 5
+    assert chat.warnings == {"unknown_role": 2, "unknown_type": 1}
+
+
 def test_turns_with_one_id_are_both_kept():
     chat = import_alone(IMPORTER, [make_task(make_turn("user", WORDS), make_turn("user", WORDS))])
 

@@ -9,6 +9,7 @@ and says nothing, so messages stand in the order of the tree. Formats: `mapping`
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -261,17 +262,28 @@ def _list_asked(node: str, message: dict[str, Any], conversation: str) -> list[A
 def _as_mapping(page: dict[str, Any]) -> dict[str, Any]:
     """Return a shared page in the form of a conversation."""
     mapping: dict[str, Any] = {}
-    for number, message in enumerate(objects_of(page.get("messages"))):
-        key = text_of(message.get("node_id")) or f"message-{number}"
-        rest = keep_rest(message, frozenset({"node_id", "parent", "children", "role", "text"}))
-        content = {"content_type": "text", "parts": [message.get("text")]}
-        mapping[key] = {
-            "id": key,
-            "parent": message.get("parent"),
-            "children": message.get("children"),
-            "message": {**rest, "id": key, "author": {"role": message.get("role")}, "content": content},
-        }
+    for number, message in enumerate(list_of(page.get("messages"))):
+        key = text_of(object_of(message).get("node_id")) or f"message-{number}"
+        node = _as_node(message, key)
+        if message is not None and mapping.get(key) != node:
+            mapping[_name_node(key, mapping)] = node
     return {**keep_rest(page, SHARED_FIELDS), "mapping": mapping}
+
+
+def _as_node(message: Any, key: str) -> dict[str, Any]:
+    if not isinstance(message, dict):
+        return {"message": message}
+    rest = keep_rest(message, frozenset({"node_id", "parent", "children", "role", "text"}))
+    content = {"content_type": "text", "parts": [message.get("text")]}
+    inner = {**rest, "id": key, "author": {"role": message.get("role")}, "content": content}
+    return {"id": key, "parent": message.get("parent"), "children": message.get("children"), "message": inner}
+
+
+def _name_node(key: str, mapping: Mapping[str, Any]) -> str:
+    """Return a key that no other node has: of two messages with one id the first keeps it."""
+    if key not in mapping:
+        return key
+    return next(name for copy in itertools.count(2) if (name := f"{key}~{copy}") not in mapping)
 
 
 def _read_conversation(value: dict[str, Any], key: str, context: dict[str, Any]) -> Conversation:
