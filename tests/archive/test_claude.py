@@ -966,11 +966,14 @@ def test_a_design_chat_is_a_conversation():
 
 def test_odd_rows_of_a_design_chat_are_kept():
     messages = [{"uuid": "d", "content": {"content": "a"}}, {"uuid": "d", "content": None}]
+    messages.append({"uuid": "e", "role": "critic", "content": "bare words"})
     chat = {"uuid": "design", "project": {}, "messages": [*messages, 5]}
     file = make_member("design.json", [chat])
     (conversation,) = (each.conversation for each in parse_all(CLAUDE, file))
 
-    assert [message.key for message in conversation.messages] == ["d", "d~2", "message-2"]
+    assert [message.key for message in conversation.messages] == ["d", "d~2", "e", "message-3"]
+    assert [block.text for block in conversation.messages[2].blocks] == ["bare words"]
+    assert conversation.messages[2].extra == {"sender": "critic"}
     assert conversation.warnings["malformed_message"] == 1
 
 

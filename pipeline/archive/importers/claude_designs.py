@@ -12,7 +12,16 @@ from pipeline.archive.importers.claude_messages import ROLE_BY_SENDER, read_chat
 from pipeline.archive.importers.claude_projects import attach_project
 from pipeline.archive.importers.inline_files import attach_url, block_of, keep_inline
 from pipeline.archive.importers.interface import Parsed, Record
-from pipeline.archive.importers.values import count_of, first_text, id_of, list_of, object_of, rest_of, text_of
+from pipeline.archive.importers.values import (
+    count_of,
+    first_text,
+    id_of,
+    list_of,
+    object_of,
+    objects_of,
+    rest_of,
+    text_of,
+)
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
 
@@ -24,12 +33,13 @@ KNOWN_OF_CONTENT = frozenset(
 
 
 def is_design_chat(value: Json) -> bool:
-    """Whether a value is a design chat: messages whose content is an object, in a project."""
+    """Whether a value is a design chat: messages in a project, with an object for content as far as they have any."""
     fields = object_of(value)
     if not isinstance(fields.get("messages"), list) or not isinstance(fields.get("project"), dict):
         return False
-    contents = [object_of(message).get("content") for message in fields["messages"] if isinstance(message, dict)]
-    return "uuid" in fields and all(content is None or isinstance(content, dict) for content in contents)
+    contents = [message.get("content") for message in objects_of(fields["messages"])]
+    said = [content for content in contents if content is not None]
+    return "uuid" in fields and (not said or any(isinstance(content, dict) for content in said))
 
 
 def parse_design_chat(record: Record, provider: str) -> Parsed:
@@ -82,7 +92,8 @@ def _read_message(
     if not isinstance(value, dict):
         warnings["malformed_message"] += 1
         return Message(key, blocks=[reader.read_unknown(value, flag="malformed")])
-    content = object_of(value.get("content"))
+    content = value.get("content")
+    content = content if isinstance(content, dict) else {"content": content}
     role = ROLE_BY_SENDER.get(first_text(value.get("role"), value.get("sender")) or "", Role.UNKNOWN)
     message = Message(
         key,
@@ -94,6 +105,9 @@ def _read_message(
         usage=_read_usage(content, key),
         extra={**rest_of(value, KNOWN_OF_MESSAGE), **rest_of(content, KNOWN_OF_CONTENT)},
     )
+    if role == Role.UNKNOWN:
+        warnings["unknown_sender"] += 1
+        message.extra["sender"] = value.get("role", value.get("sender"))
     message.created = read_chat_time(value, "created_at", message.extra, warnings)
     message.updated = read_chat_time(value, "updated_at", message.extra, warnings)
     return message
