@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from pipeline.archive.conversations import Attachment, AttachmentStatus, Block, Kind
@@ -31,6 +31,16 @@ KNOWN_OF_FILE = frozenset(
     | {"file_uuid", "uuid", "file_name", "name", "title"}
 )
 KNOWN_OF_SOURCE = frozenset({"type", "data", "media_type", "url", "file_id"})
+CODE_FIELDS = ("code", "text", "content")
+KNOWN_OF_TEXT_ITEM = ("type", "text", "uuid")  # of a tool's result
+KIND_BY_FIELD: dict[str, type] = {
+    **dict.fromkeys(["thinking", "id", "name", "tool_use_id", "language", "file_uuid", "uuid", "file_name"], str),
+    **dict.fromkeys(["title", "mime_type", "media_type", "data", "url", "file_id", "extracted_content"], str),
+    **dict.fromkeys(["cut_off", "is_error"], bool),
+    "citations": list,
+    "source": dict,
+}
+COUNTS = ("size_bytes", "file_size")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")  # of a type: short enough for a report, and no text
 
 
@@ -82,7 +92,7 @@ class BlockReader:
                 files += self._read_file(item)
             elif isinstance(item, dict):
                 texts += _tell_item(item)
-                others += [] if item.get("type") == "text" else [without_secrets(item)]
+                others += [] if _is_text_alone(item) else [without_secrets(item)]
             elif item is not None:
                 others.append(item)
         return "\n".join(texts) if texts else None, files, others
@@ -106,7 +116,7 @@ class BlockReader:
             self.warnings["malformed_block"] += 1
             yield self.read_unknown(item, flag="malformed")
             return
-        yield Block(Kind.TEXT, text=item["text"], extra=rest_of(item, ("type", "text", "citations")))
+        yield Block(Kind.TEXT, text=item["text"], extra=list_rest(item, ("type", "text", "citations")))
         for citation in list_of(item.get("citations")):
             if citation is not None:
                 yield _read_citation(citation)
@@ -117,7 +127,7 @@ class BlockReader:
         summaries = [text_of(summary.get("summary")) for summary in objects_of(item.get("summaries"))]
         if not text and any(summaries):
             text, flags = "\n".join(filter(None, summaries)), [*flags, "summary"]
-        yield Block(Kind.THINKING, text=text, flags=flags, extra=rest_of(item, ("type", "thinking", "cut_off")))
+        yield Block(Kind.THINKING, text=text, flags=flags, extra=list_rest(item, ("type", "thinking", "cut_off")))
 
     def _read_redacted(self, item: dict[str, Any]) -> Iterator[Block]:
         yield Block(Kind.THINKING, flags=["redacted"], extra=rest_of(item, ("type", "data")))
@@ -128,7 +138,7 @@ class BlockReader:
             tool_name=text_of(item.get("name")),
             call_id=text_of(item.get("id")),
             input=item.get("input"),
-            extra=rest_of(item, ("type", "name", "id", "input")),
+            extra=list_rest(item, ("type", "name", "id", "input")),
         )
 
     def _read_tool_result(self, item: dict[str, Any]) -> Iterator[Block]:
@@ -140,7 +150,7 @@ class BlockReader:
             tool_name=text_of(item.get("name")),
             call_id=text_of(item.get("tool_use_id")),
             is_error=True if is_failure else flag_of(item.get("is_error")),
-            extra=rest_of(item, ("type", "name", "tool_use_id", "content", "is_error")),
+            extra=list_rest(item, ("type", "name", "tool_use_id", "content", "is_error")),
         )
         if others:
             result.extra["content"] = others
@@ -165,7 +175,7 @@ class BlockReader:
             attachment.size_bytes = count_of(item.get("size_bytes"))
         attachment.id = first_text(item.get("file_uuid"), item.get("uuid"), source.get("file_id"))
         attachment.name = first_text(item.get("file_name"), item.get("name"), item.get("title"))
-        attachment.extra = {**rest_of(source, KNOWN_OF_SOURCE), **rest_of(item, KNOWN_OF_FILE)}
+        attachment.extra = {**list_rest(source, KNOWN_OF_SOURCE), **list_rest(item, KNOWN_OF_FILE)}
         yield block_of(attachment)
 
     def _read_voice_note(self, item: dict[str, Any]) -> Iterator[Block]:
@@ -190,12 +200,33 @@ class BlockReader:
         yield Block(Kind.ATTACHMENT, attachment=attachment, raw=without_secrets(item))
 
     def _read_code(self, item: dict[str, Any]) -> Iterator[Block]:
-        text = first_text(item.get("code"), item.get("text"), item.get("content"))
+        text = first_text(*(item.get(name) for name in CODE_FIELDS))
         raw = None if text else without_secrets(item)
-        yield Block(Kind.CODE, text=text, language=text_of(item.get("language")), raw=raw)
+        extra = {} if raw else list_rest(item, ("type", "language", *CODE_FIELDS))
+        yield Block(Kind.CODE, text=text, language=text_of(item.get("language")), raw=raw, extra=extra)
 
     def _read_budget(self, item: dict[str, Any]) -> Iterator[Block]:
         yield Block(Kind.CONTEXT, raw=item)
+
+
+def list_rest(record: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return what is not known, and of what is known that with another kind of value than can be read."""
+    odd = [
+        name
+        for name in known
+        if (value := record.get(name)) is not None
+        and ((name in KIND_BY_FIELD and not isinstance(value, KIND_BY_FIELD[name])) or _is_odd_count(name, value))
+    ]
+    return {**rest_of(record, known), **{name: without_secrets(record[name]) for name in odd}}
+
+
+def _is_odd_count(name: str, value: Any) -> bool:
+    return name in COUNTS and count_of(value) is None
+
+
+def _is_text_alone(item: dict[str, Any]) -> bool:
+    """Whether an item of a tool's result is told by its text."""
+    return item.get("type") == "text" and isinstance(item.get("text"), str) and not rest_of(item, KNOWN_OF_TEXT_ITEM)
 
 
 def _tell_item(item: dict[str, Any]) -> list[str]:

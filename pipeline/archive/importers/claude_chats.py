@@ -71,6 +71,8 @@ def _read_facts(chat: dict[str, Any], context: dict[str, Any], key: str, warning
         warnings=warnings,
         extra=drop_empty(rest_of(chat, KNOWN) | odd_of(chat, KIND_BY_FIELD)),
     )
+    if more := rest_of(project, ("uuid", "name")) | odd_of(project, {"uuid": str, "name": str}):
+        conversation.extra["project"] = more
     conversation.created = read_chat_time(chat, "created_at", conversation.extra, warnings)
     conversation.updated = read_chat_time(chat, "updated_at", conversation.extra, warnings)
     return conversation

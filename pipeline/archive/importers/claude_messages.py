@@ -17,7 +17,7 @@ from pipeline.archive.conversations import (
     Origin,
     Role,
 )
-from pipeline.archive.importers.claude_blocks import NOT_IN_EXPORT, BlockReader
+from pipeline.archive.importers.claude_blocks import NOT_IN_EXPORT, BlockReader, list_rest
 from pipeline.archive.importers.inline_files import block_of, keep_inline
 from pipeline.archive.importers.odd_values import TIME_WITHOUT_ZONE
 from pipeline.archive.importers.values import (
@@ -148,7 +148,7 @@ class MessageReader:
         """Return an upload: the text that was extracted from it is the only copy that the export has."""
         name, text = text_of(item.get("file_name")), item.get("extracted_content")
         mime_type = _find_mime_type(text_of(item.get("file_type")) or "")
-        extra = rest_of(item, KNOWN_OF_ATTACHMENT)
+        extra = list_rest(item, KNOWN_OF_ATTACHMENT)
         facts: dict[str, Any] = {"id": text_of(item.get("id")), "name": name, "extra": extra}
         size_bytes = count_of(item.get("file_size"))
         if isinstance(text, str) and text:
@@ -177,7 +177,8 @@ class MessageReader:
             if twin is None:
                 merged.append(item)
             else:
-                merged[twin] = {**object_of(item), **object_of(merged[twin])}
+                said = {name: found for name, found in object_of(merged[twin]).items() if found is not None}
+                merged[twin] = {**object_of(item), **said}
         for item in merged:
             yield self._read_file(item)
 
@@ -193,7 +194,7 @@ class MessageReader:
                 size_bytes=count_of(item.get("size_bytes", item.get("file_size"))),
                 purpose="upload",
                 reason=NOT_IN_EXPORT,
-                extra=rest_of(item, KNOWN_OF_FILE),
+                extra=list_rest(item, KNOWN_OF_FILE),
             )
         )
 
