@@ -58,8 +58,13 @@ KIND_BY_FIELD: dict[str, type] = {
     **dict.fromkeys(["gizmo_id", "conversation_template_id"], str),
     **dict.fromkeys(FLAGS, bool),
 }
+KIND_BY_NODE_FIELD: dict[str, type] = {"id": str, "parent": str, "children": list}
 KIND_BY_MESSAGE_FIELD: dict[str, type] = {"id": str, "author": dict, "metadata": dict, "end_turn": bool}
-KIND_BY_METADATA_FIELD: dict[str, type] = {"model_slug": str, "attachments": list}
+KIND_BY_METADATA_FIELD: dict[str, type] = {
+    "model_slug": str,
+    "attachments": list,
+    "is_visually_hidden_from_conversation": bool,
+}
 ROLES = (Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.TOOL)
 SHOWN_AUTHOR_FIELDS = frozenset({"role", "name"})
 AUTHOR_FIELDS = SHOWN_AUTHOR_FIELDS | {"metadata"}  # which is nearly always empty
@@ -359,7 +364,7 @@ def _read_tree(mapping: dict[str, Any], conversation: Conversation) -> _Tree:
         if message is not None:
             message_by_node[key] = _read_message(key, message, conversation)
             message_by_node[key].parent = parents[key]
-            if rest := keep_rest(nodes[key], NODE_FIELDS):
+            if rest := keep_rest(nodes[key], NODE_FIELDS) | odd_of(nodes[key], KIND_BY_NODE_FIELD):
                 message_by_node[key].extra["node"] = rest
     order = _order_nodes(nodes, parents, message_by_node)
     messages = [message_by_node[key] for key in order if key in message_by_node]
@@ -494,6 +499,8 @@ def _list_extra(value: dict[str, Any], author: dict[str, Any], shown_status: str
     has_more = author.get("metadata") or not author.keys() <= AUTHOR_FIELDS
     if has_more and (rest := keep_rest(author, SHOWN_AUTHOR_FIELDS)):
         extra["author"] = rest
+    if (name := author.get("name")) is not None and not isinstance(name, str):
+        extra["author"] = {**extra.get("author", {}), "name": name}
     role, status = author.get("role"), value.get("status")
     if role is not None and role not in ROLES:
         extra["role"] = role
