@@ -333,7 +333,7 @@ def _read_time(value: dict[str, Any], name: str, extra: dict[str, Any], conversa
     if found is None:
         return None
     time = read_time(found)
-    if lacks_zone(found):
+    if isinstance(found, str) and lacks_zone(found):
         _warn(conversation, TIME_WITHOUT_ZONE)
     if time is None and is_damaged_time(found):
         _warn(conversation, "damaged_time")
@@ -364,7 +364,10 @@ def _read_tree(mapping: dict[str, Any], conversation: Conversation) -> _Tree:
         if message is not None:
             message_by_node[key] = _read_message(key, message, conversation)
             message_by_node[key].parent = parents[key]
-            if rest := keep_rest(nodes[key], NODE_FIELDS) | odd_of(nodes[key], KIND_BY_NODE_FIELD):
+            rest = keep_rest(nodes[key], NODE_FIELDS)
+            if parents[key] is None:  # what a node says of its parent, nobody may be able to read
+                rest |= odd_of(nodes[key], KIND_BY_NODE_FIELD)
+            if rest:
                 message_by_node[key].extra["node"] = rest
     order = _order_nodes(nodes, parents, message_by_node)
     messages = [message_by_node[key] for key in order if key in message_by_node]
@@ -489,7 +492,8 @@ def _weighs_nothing(value: dict[str, Any]) -> bool:
 def _list_extra(value: dict[str, Any], author: dict[str, Any], shown_status: str | None) -> dict[str, Any]:
     """Return what no other field of the message holds, but for the metadata."""
     extra = keep_rest(value, MESSAGE_FIELDS)
-    extra.update(odd_of(value, KIND_BY_MESSAGE_FIELD))
+    if odd := odd_of(value, KIND_BY_MESSAGE_FIELD):
+        extra.update(odd)
     if channel := value.get("channel"):
         extra["channel"] = channel
     if (recipient := value.get("recipient")) and recipient != "all" and tool_of(value) is None:
@@ -513,7 +517,8 @@ def _keep_metadata(metadata: dict[str, Any], message: Message) -> dict[str, Any]
     if not metadata:
         return {}
     rest = keep_rest(metadata, METADATA_FIELDS)
-    rest.update(odd_of(metadata, KIND_BY_METADATA_FIELD))
+    if not METADATA_FIELDS.isdisjoint(metadata):
+        rest.update(odd_of(metadata, KIND_BY_METADATA_FIELD))
     for name in ("citations", "content_references"):
         if name in rest:
             _keep_uncited(rest, name, message)

@@ -19,6 +19,7 @@ from pipeline.archive.importers.values import (
     list_of,
     object_of,
     objects_of,
+    rest_and_odd_of,
     rest_of,
     text_of,
     without_secrets,
@@ -39,6 +40,8 @@ KIND_BY_FIELD: dict[str, type] = {
     **dict.fromkeys(["cut_off", "is_error"], bool),
     "citations": list,
     "source": dict,
+    "size_bytes": int,
+    "file_size": int,
 }
 COUNTS = ("size_bytes", "file_size")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")  # of a type: short enough for a report, and no text
@@ -211,17 +214,11 @@ class BlockReader:
 
 def list_rest(record: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
     """Return what is not known, and of what is known that with another kind of value than can be read."""
-    odd = [
-        name
-        for name in known
-        if (value := record.get(name)) is not None
-        and ((name in KIND_BY_FIELD and not isinstance(value, KIND_BY_FIELD[name])) or _is_odd_count(name, value))
-    ]
-    return {**rest_of(record, known), **{name: without_secrets(record[name]) for name in odd}}
-
-
-def _is_odd_count(name: str, value: Any) -> bool:
-    return name in COUNTS and count_of(value) is None
+    rest = rest_and_odd_of(record, known, KIND_BY_FIELD)
+    for name in COUNTS:
+        if name in rest and name in known and count_of(rest[name]) is not None:
+            del rest[name]  # a count that is written as a text
+    return rest
 
 
 def _is_text_alone(item: dict[str, Any]) -> bool:

@@ -25,8 +25,7 @@ from pipeline.archive.importers.values import (
     first_text,
     list_of,
     object_of,
-    odd_of,
-    rest_of,
+    rest_and_odd_of,
     text_of,
 )
 from pipeline.archive.reading import hash_record
@@ -114,7 +113,7 @@ class MessageReader:
             model=text_of(value.get("model")),
             status=text_of(value.get("stop_reason")),
             blocks=[*self._read_content(value), *self._read_attachments(value), *self._read_files(value)],
-            extra=drop_empty(rest_of(value, KNOWN) | odd_of(value, KIND_BY_FIELD)),
+            extra=drop_empty(rest_and_odd_of(value, KNOWN, KIND_BY_FIELD)),
         )
         self._keep_other_text(value, message)
         if role == Role.UNKNOWN:
@@ -132,8 +131,15 @@ class MessageReader:
     def _keep_other_text(self, value: dict[str, Any], message: Message) -> None:
         """Keep a `text` that has not the words of `content`, of which it should be a copy."""
         text = text_of(value.get("text"))
-        words = [block.text.strip() for block in message.blocks if block.kind == Kind.TEXT and block.text]
-        if text and words and not any(word in text for word in words):
+        if text is None:
+            return
+        has_words = False
+        for block in message.blocks:
+            if block.kind == Kind.TEXT and block.text:
+                has_words = True
+                if block.text == text or block.text.strip() in text:
+                    return
+        if has_words:
             message.extra["text"] = text
             self._warnings["text_differs"] += 1
 
@@ -244,9 +250,10 @@ def read_time_of(record: dict[str, Any], name: str, extra: dict[str, Any], warni
 
 def read_chat_time(record: dict[str, Any], name: str, extra: dict[str, Any], warnings: Counter[str]) -> str | None:
     """Return a time, as `read_time_of` does; one that has no zone is counted."""
-    if lacks_zone(record.get(name)):
+    time = read_time_of(record, name, extra, warnings)
+    if time != record.get(name) and lacks_zone(record.get(name)):
         warnings[TIME_WITHOUT_ZONE] += 1
-    return read_time_of(record, name, extra, warnings)
+    return time
 
 
 def drop_empty(fields: dict[str, Any]) -> dict[str, Any]:
@@ -263,10 +270,11 @@ def _says_nothing(content: Any) -> bool:
     """Whether there are no blocks, or only texts without a word."""
     if not isinstance(content, list):
         return content in (None, "")
-    return all(
-        item in (None, "") or (isinstance(item, dict) and item.get("type") == "text" and item.get("text") == "")
-        for item in content
-    )
+    for item in content:
+        is_empty = item.get("type") == "text" and item.get("text") == "" if isinstance(item, dict) else not item
+        if not is_empty:
+            return False
+    return True
 
 
 def _find_parent(value: Any) -> str | None:
