@@ -22,7 +22,7 @@ from pipeline.archive.importers.claude import ClaudeImporter
 from pipeline.archive.importers.claude_messages import ROOT
 from pipeline.archive.importers.interface import Parsed
 from pipeline.archive.reading import peek
-from tests.archive.members import SAMPLES, import_alone, make_member, parse_all, read_zip, split_all
+from tests.archive.members import SAMPLES, import_alone, list_damaged, make_member, parse_all, read_zip, split_all
 
 PIXEL = b"\x89PNG not really"
 CLAUDE = ClaudeImporter()
@@ -1071,3 +1071,43 @@ def test_equal_records_give_equal_bytes_whatever_the_order_of_keys():
 
     assert encode_conversation(one.conversation) == encode_conversation(other.conversation)
     assert one.extras == other.extras
+
+
+BLOCKS = [
+    {"type": "text", "text": "a", "citations": [{"uuid": "u", "details": {"url": "https://a"}}]},
+    {"type": "thinking", "thinking": "a", "summaries": [{"summary": "b"}], "cut_off": True},
+    {"type": "tool_use", "id": "t", "name": "draw", "input": {"a": 1}},
+    {"type": "tool_result", "tool_use_id": "t", "name": "draw", "content": [{"type": "text", "text": "a"}]},
+    {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image", "file_uuid": "f"}], "is_error": False},
+    {"type": "code", "code": "a", "language": "python", "start_timestamp": "x"},
+    {"type": "document", "title": "a", "file_uuid": "b", "size_bytes": 3},
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block["type"])
+@pytest.mark.parametrize("odd", [71023, [71023], {"odd": 71023}], ids=["number", "list", "object"])
+def test_any_field_with_another_kind_of_value_is_kept(block, odd):
+    for damaged in list_damaged(block, odd):
+        conversation = read(say("m", "assistant", [damaged]))
+
+        is_count = odd == damaged.get("size_bytes") == 71023
+        assert is_count or b"71023" in encode_conversation(conversation), damaged
+
+
+@pytest.mark.parametrize("odd", [[71023], {"odd": 71023}], ids=["list", "object"])
+def test_any_field_of_a_file_with_another_kind_of_value_is_kept(odd):
+    upload = {"id": "a", "file_name": "a.txt", "file_size": 3, "file_type": "txt", "extracted_content": "words"}
+    image = {"file_uuid": "f", "file_name": "a.png", "size_bytes": "3"}
+    for damaged in [*list_damaged(upload, odd), *list_damaged(image, odd)]:
+        fields = {"attachments": [damaged]} if "extracted_content" in damaged else {"files": [damaged]}
+        conversation = read(say("m", "human", "see", **fields))
+
+        assert b"71023" in encode_conversation(conversation), damaged
+
+
+def test_of_two_lists_of_files_a_null_says_nothing():
+    files, more = [{"file_name": "a.png", "file_uuid": None}], [{"file_name": "a.png", "file_uuid": "f"}]
+
+    (attachment,) = list_attachments(read(say("m", "human", "see", files=files, files_v2=more)))
+
+    assert (attachment.id, attachment.name) == ("f", "a.png")

@@ -53,6 +53,7 @@ MESSAGE_FIELDS = frozenset(
     {"id", "author", "create_time", "update_time", "content", "status", "end_turn", "weight", "metadata", "recipient"}
     | {"channel"}
 )
+HIDDEN_FLAG = "is_visually_hidden_from_conversation"
 KIND_BY_FIELD: dict[str, type] = {
     **dict.fromkeys(["id", "conversation_id", "title", "current_node", "default_model_slug", "model_slug"], str),
     **dict.fromkeys(["gizmo_id", "conversation_template_id"], str),
@@ -60,15 +61,11 @@ KIND_BY_FIELD: dict[str, type] = {
 }
 KIND_BY_NODE_FIELD: dict[str, type] = {"id": str, "parent": str, "children": list}
 KIND_BY_MESSAGE_FIELD: dict[str, type] = {"id": str, "author": dict, "metadata": dict, "end_turn": bool}
-KIND_BY_METADATA_FIELD: dict[str, type] = {
-    "model_slug": str,
-    "attachments": list,
-    "is_visually_hidden_from_conversation": bool,
-}
+KIND_BY_METADATA_FIELD: dict[str, type] = {"model_slug": str, "attachments": list, HIDDEN_FLAG: bool}
 ROLES = (Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.TOOL)
 SHOWN_AUTHOR_FIELDS = frozenset({"role", "name"})
 AUTHOR_FIELDS = SHOWN_AUTHOR_FIELDS | {"metadata"}  # which is nearly always empty
-METADATA_FIELDS = frozenset({"model_slug", "attachments", "is_visually_hidden_from_conversation"})
+METADATA_FIELDS = frozenset({"model_slug", "attachments", HIDDEN_FLAG})
 INTERRUPTED = "interrupted"
 WEIGHTLESS = ("0", "0.0")  # written as texts
 
@@ -476,7 +473,7 @@ def _read_status(value: dict[str, Any], metadata: dict[str, Any]) -> str | None:
 def _why_hidden(value: dict[str, Any], metadata: dict[str, Any], message: Message) -> str | None:
     if content_type_of(value) in CONTEXT_TYPES or (metadata.get("is_user_system_message") and message.blocks):
         return "context"
-    is_flagged = metadata.get("is_visually_hidden_from_conversation") is True
+    is_flagged = metadata.get(HIDDEN_FLAG) is True
     if not is_flagged and not _weighs_nothing(value):
         return None
     if message.role == Role.SYSTEM and not message.blocks:
@@ -517,7 +514,7 @@ def _keep_metadata(metadata: dict[str, Any], message: Message) -> dict[str, Any]
     if not metadata:
         return {}
     rest = keep_rest(metadata, METADATA_FIELDS)
-    if not METADATA_FIELDS.isdisjoint(metadata):
+    if message.model is None or "attachments" in metadata or HIDDEN_FLAG in metadata:
         rest.update(odd_of(metadata, KIND_BY_METADATA_FIELD))
     for name in ("citations", "content_references"):
         if name in rest:

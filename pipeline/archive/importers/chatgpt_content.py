@@ -245,7 +245,8 @@ def _read_thought(thought: Any) -> list[Block]:
     if not text and not summary:
         return [_keep_unknown(thought, None)] if keep_rest(thought, THOUGHT_FIELDS) or keep_odd(thought) else []
     extra = keep_rest(thought, frozenset({"content", "summary", "chunks"})) | keep_odd(thought)
-    if chunks.strip() and chunks.strip() not in text:
+    is_more = chunks.strip() and chunks.strip() not in text
+    if is_more or any(map(_is_odd_part, list_of(thought.get("chunks")))):
         extra["chunks"] = thought["chunks"]  # they repeat the content everywhere else
     if text and summary:
         extra["summary"] = summary
