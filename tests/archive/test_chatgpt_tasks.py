@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.archive.conversations import Kind, Role
+import pytest
+
+from pipeline.archive.conversations import Kind, Role, encode_conversation
 from pipeline.archive.importers.chatgpt_tasks import ChatGptTasksImporter
 from pipeline.archive.reading import peek
-from tests.archive.members import import_alone, make_member, split_all
+from tests.archive.members import import_alone, list_damaged, make_member, split_all
 
 IMPORTER = ChatGptTasksImporter()
 
@@ -102,3 +104,9 @@ def test_a_task_belongs_to_the_account_of_its_export():
 
     assert IMPORTER.parse(record).conversation.account == "user-1"
     assert record.sources == [user.export]
+
+
+@pytest.mark.parametrize("odd", [[71023], {"odd": 71023}], ids=["list", "object"])
+def test_any_field_of_a_turn_with_another_kind_of_value_is_kept(odd):
+    for damaged in list_damaged(make_turn("user", WORDS, turn_status="done", previous_turn_id="x"), odd):
+        assert b"71023" in encode_conversation(import_alone(IMPORTER, [make_task(damaged)])), damaged

@@ -1111,3 +1111,15 @@ def test_of_two_lists_of_files_a_null_says_nothing():
     (attachment,) = list_attachments(read(say("m", "human", "see", files=files, files_v2=more)))
 
     assert (attachment.id, attachment.name) == ("f", "a.png")
+
+
+@pytest.mark.parametrize("odd", [[71023], {"odd": 71023}], ids=["list", "object"])
+def test_any_field_of_a_design_chats_message_with_another_kind_of_value_is_kept(odd):
+    call = {"type": "tool_call", "toolCall": {"id": "t", "name": "draw", "input": {"a": 1}, "output": "done"}}
+    upload = {"id": "1", "name": "a.txt", "content": "words", "hidden": True}
+    content = {"contentBlocks": [call, {"type": "thinking", "text": "hm"}], "attachments": [upload], "authorName": "D"}
+    for damaged in list_damaged(content, odd):
+        chat = {"uuid": "design", "project": {}, "messages": [{"uuid": "d", "role": "assistant", "content": damaged}]}
+        conversation = import_alone(CLAUDE, chat)
+
+        assert b"71023" in encode_conversation(conversation), damaged

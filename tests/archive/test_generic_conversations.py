@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.archive.conversations import AttachmentStatus, Conversation, Kind, Origin, Role
+from pipeline.archive.conversations import AttachmentStatus, Conversation, Kind, Origin, Role, encode_conversation
 from pipeline.archive.importers.generic import GenericImporter
 from pipeline.archive.reading import peek
-from tests.archive.members import import_alone, make_member, parse_all, split_all
+from tests.archive.members import import_alone, list_damaged, make_member, parse_all, split_all
 
 IMPORTER = GenericImporter()
 
@@ -245,3 +245,34 @@ def test_a_time_without_a_zone_is_counted():
     conversation = import_messages({"role": "user", "content": "hi"}, created_at="2026-03-01T10:00:00")
 
     assert (conversation.created, conversation.warnings) == ("2026-03-01T10:00:00Z", {"time_without_zone": 1})
+
+
+PARTS = [
+    {"type": "tool_use", "id": "t", "name": "draw", "input": {"a": 1}},
+    {"type": "tool_result", "tool_use_id": "t", "content": "a", "is_error": False},
+]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part["type"])
+@pytest.mark.parametrize("odd", [[71023], {"odd": 71023}], ids=["list", "object"])
+def test_any_field_of_a_part_with_another_kind_of_value_is_kept(part, odd):
+    for damaged in list_damaged(part, odd):
+        conversation = import_messages({"role": "assistant", "content": [damaged]})
+
+        assert b"71023" in encode_conversation(conversation), damaged
+
+
+def test_calls_that_are_none_are_kept():
+    calls = [5, {"id": "t", "index": 3, "function": {"name": ["x"], "arguments": "{}"}}]
+    unknown, call = import_messages({"role": "assistant", "content": None, "tool_calls": calls}).messages[0].blocks
+
+    assert (unknown.raw, call.call_id, call.extra) == (5, "t", {"index": 3, "name": ["x"]})
+
+
+@pytest.mark.parametrize("value", [{"messages": None}, {"messages": "words"}, {"responses": {}}])
+def test_what_has_no_list_is_skipped(value):
+    file = make_member("f", [{"messages": [{"role": "user", "content": "hi"}]}, value])
+
+    records, skips = split_all(IMPORTER, file)
+
+    assert (len(records), [skip.place for skip in skips]) == (1, ["f[1]"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from pipeline.archive.conversations import Attachment, Block, Conversation, Json, Kind, Message, Origin, Role, Usage
@@ -19,7 +19,7 @@ from pipeline.archive.importers.values import (
     list_of,
     object_of,
     objects_of,
-    rest_of,
+    rest_and_odd_of,
     text_of,
 )
 from pipeline.archive.titles import choose_title
@@ -30,6 +30,14 @@ KNOWN_OF_MESSAGE = frozenset({"uuid", "role", "sender", "created_at", "updated_a
 KNOWN_OF_CONTENT = frozenset(
     {"content", "contentBlocks", "attachments", "authorName", "turnInputTokens", "turnOutputTokens"}
 )
+
+KIND_BY_FIELD: dict[str, type] = {
+    **dict.fromkeys(["uuid", "title", "name", "authorName", "id", "content", "text", "thinking"], str),
+    **dict.fromkeys(["contentBlocks", "attachments"], list),
+    "turnInputTokens": int,
+    "turnOutputTokens": int,
+    "hidden": bool,
+}
 
 
 def is_design_chat(value: Json) -> bool:
@@ -56,9 +64,11 @@ def parse_design_chat(record: Record, provider: str) -> Parsed:
         project_id=text_of(project.get("uuid")),
         project_name=text_of(project.get("name")),
         flags=["design"],
-        extra=rest_of(chat, KNOWN),
+        extra=_list_rest(chat, KNOWN),
         warnings=warnings,
     )
+    if more := rest_and_odd_of(project, ("uuid", "name"), KIND_BY_FIELD):
+        conversation.extra["project"] = more
     conversation.messages = list(_read_messages(list_of(chat.get("messages")), extras, warnings))
     times = [message.created for message in conversation.messages if message.created]
     conversation.created = read_chat_time(chat, "created_at", conversation.extra, warnings) or next(iter(times), None)
@@ -103,7 +113,7 @@ def _read_message(
         author=text_of(content.get("authorName")),
         blocks=[*_read_blocks(content, reader), *_read_attachments(content, reader, extras)],
         usage=_read_usage(content, key),
-        extra={**rest_of(value, KNOWN_OF_MESSAGE), **rest_of(content, KNOWN_OF_CONTENT)},
+        extra={**rest_and_odd_of(value, KNOWN_OF_MESSAGE, {"uuid": str}), **_list_rest(content, KNOWN_OF_CONTENT)},
     )
     if role == Role.UNKNOWN:
         warnings["unknown_sender"] += 1
@@ -121,16 +131,17 @@ def _read_blocks(content: dict[str, Any], reader: BlockReader) -> Iterator[Block
     for item in items:
         fields = object_of(item)
         if fields.get("type") == "thinking":
-            yield Block(Kind.THINKING, text=first_text(fields.get("text"), fields.get("thinking")))
-        elif fields.get("type") == "tool_call":
-            yield from _read_call(object_of(fields.get("toolCall")), reader)
-        else:
+            text = first_text(fields.get("text"), fields.get("thinking"))
+            yield Block(Kind.THINKING, text=text, extra=_list_rest(fields, ("type", "text", "thinking")))
+        elif fields.get("type") == "tool_call" and isinstance(fields.get("toolCall"), dict):
+            yield from _read_call(fields["toolCall"], reader)
+        elif item is not None:
             yield from reader.read([item])
 
 
 def _read_call(call: dict[str, Any], reader: BlockReader) -> Iterator[Block]:
     name, call_id = text_of(call.get("name")), text_of(call.get("id"))
-    extra = rest_of(call, ("id", "name", "input", "output"))
+    extra = _list_rest(call, ("id", "name", "input", "output"))
     yield Block(Kind.TOOL_USE, tool_name=name, call_id=call_id, input=call.get("input"), extra=extra)
     if call.get("output") is not None:
         text, files, others = reader.read_result(call["output"])
@@ -164,8 +175,12 @@ def _read_attachment(item: dict[str, Any], extras: dict[str, bytes]) -> Attachme
     else:
         attachment = Attachment(mime_type=mime_type, purpose="upload", reason=NOT_IN_EXPORT)
     attachment.id, attachment.name = text_of(item.get("id")), text_of(item.get("name"))
-    attachment.extra = rest_of(item, ("id", "name", "content", "hidden"))
+    attachment.extra = _list_rest(item, ("id", "name", "content", "hidden"))
     return attachment
+
+
+def _list_rest(record: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    return rest_and_odd_of(record, known, KIND_BY_FIELD)
 
 
 def _read_usage(content: dict[str, Any], key: str) -> Usage | None:

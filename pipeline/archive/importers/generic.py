@@ -25,6 +25,7 @@ from pipeline.archive.importers.values import (
     objects_of,
     odd_of,
     parse_embedded,
+    rest_and_odd_of,
     rest_of,
     text_of,
     without_secrets,
@@ -50,6 +51,13 @@ PARENTS = ("parent_response_id", "parentResponseId", "parent_id", "parent_messag
 SPEAKERS = ("role", "sender", "author", "from")
 CONTENTS = ("content", "message", "text", "value", "parts")
 CALL_KINDS: dict[str, type] = {"tool_calls": list, "function_call": dict, "tool_call_id": str}
+CALL_FIELDS = ("id", "type", "function", "name", "arguments")
+PART_FIELDS = ("type", "id", "name", "input", "tool_use_id", "content", "is_error")
+KIND_BY_PART_FIELD: dict[str, type] = {
+    **dict.fromkeys(["id", "name", "tool_use_id", "type"], str),
+    "is_error": bool,
+    "function": dict,
+}
 WORD_KINDS: dict[str, type] = {"model": str, "name": str, "thinking_trace": str}
 UNKNOWN_ROLE = "unknown_role"
 TEXT_PIECES = frozenset({"text", "input_text", "output_text"})
@@ -101,7 +109,7 @@ class GenericImporter:
                 continue
             place = f"{file.name}[{item.index}]"
             value = item.value
-            if isinstance(value, dict) and (messages_of(value) or "messages" in value or "responses" in value):
+            if any(isinstance(object_of(value).get(name), list) for name in ("messages", "responses")):
                 yield make_record(value, place)
             else:
                 yield Skip("not_recognised", place, "no list of messages with a role and content")
@@ -215,8 +223,12 @@ def _unwrap_time(value: Any) -> Any:
     return object_of(inner).get("$numberLong", inner)
 
 
+def _find_speaker(message: dict[str, Any]) -> Any:
+    return next((message[name] for name in SPEAKERS if message.get(name)), "")
+
+
 def _speaker_of(message: dict[str, Any]) -> str:
-    speaker = next((message[name] for name in SPEAKERS if message.get(name)), "")
+    speaker = _find_speaker(message)
     name = speaker if isinstance(speaker, str) else object_of(speaker).get("role")
     return name.lower() if isinstance(name, str) else ""
 
@@ -231,7 +243,7 @@ def _read_message(item: dict[str, Any], conversation: Conversation, extras: dict
     message.extra.update(odd_of(item, CALL_KINDS | WORD_KINDS))
     message.created = _find_time(item, CREATED, conversation, message.extra)
     if role == Role.UNKNOWN:
-        message.extra["role"] = _speaker_of(item)
+        message.extra["role"] = _speaker_of(item) or _find_speaker(item)
         warn(conversation, UNKNOWN_ROLE)
     content = next((item[name] for name in CONTENTS if item.get(name) is not None), None)
     blocks = _read_content(content, extras)
@@ -255,10 +267,14 @@ def _as_result(blocks: list[Block], item: dict[str, Any]) -> list[Block]:
 
 
 def _read_calls(item: dict[str, Any]) -> Iterator[Block]:
-    calls = objects_of(item.get("tool_calls"))
+    calls = list_of(item.get("tool_calls"))
     if isinstance(item.get("function_call"), dict):
         calls = [*calls, item["function_call"]]
     for call in calls:
+        if not isinstance(call, dict):
+            if unknown := _keep_unknown(call):
+                yield unknown
+            continue
         function = object_of(call.get("function")) or call
         arguments = function.get("arguments")
         if isinstance(arguments, str):
@@ -269,6 +285,7 @@ def _read_calls(item: dict[str, Any]) -> Iterator[Block]:
             tool_name=text_of(function.get("name")),
             call_id=text_of(call.get("id")),
             input=without_secrets(arguments),
+            extra=rest_and_odd_of(call, CALL_FIELDS, KIND_BY_PART_FIELD) | odd_of(function, {"name": str}),
         )
 
 
@@ -291,7 +308,10 @@ def _read_piece(piece: Json, extras: dict[str, bytes]) -> Block | None:
         return Block(Kind.THINKING, part["thinking"])
     if kind == "tool_use":
         name, call_id = text_of(part.get("name")), text_of(part.get("id"))
-        return Block(Kind.TOOL_USE, tool_name=name, call_id=call_id, input=without_secrets(part.get("input")))
+        extra = rest_and_odd_of(part, PART_FIELDS, KIND_BY_PART_FIELD)
+        return Block(
+            Kind.TOOL_USE, tool_name=name, call_id=call_id, input=without_secrets(part.get("input")), extra=extra
+        )
     if kind == "tool_result":
         return _read_result(part)
     return _read_file(part, extras) or _keep_unknown(piece)
@@ -303,7 +323,10 @@ def _read_result(part: dict[str, Any]) -> Block:
     is_error = part.get("is_error") if isinstance(part.get("is_error"), bool) else None
     words = "\n".join(text for text in texts if text)
     others = [item for item in list_of(content) if not text_of(object_of(item).get("text"))]
-    extra = {"content": without_secrets(others)} if others else {}
+    extra = rest_and_odd_of(part, PART_FIELDS, KIND_BY_PART_FIELD)
+    others += [] if content is None or isinstance(content, str | list) else [content]
+    if others:
+        extra["content"] = without_secrets(others)
     return Block(Kind.TOOL_RESULT, words, call_id=text_of(part.get("tool_use_id")), is_error=is_error, extra=extra)
 
 
