@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.archive.coverage import skip_as_json
 from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Skip
-from pipeline.archive.importing import describe_failure, list_keys
+from pipeline.archive.importing import describe_failure, is_empty, list_keys
 from pipeline.archive.reading import peek
 from pipeline.archive.reading.entries import Entry
 from pipeline.archive.reading.sources import open_source
@@ -48,7 +48,8 @@ def _explain_entry(entry: Entry, importers: Sequence[Importer]) -> Json:
     except Exception as error:  # whatever is wrong with a file must not stop its siblings
         failure: Skip = describe_failure(error, "unreadable_file", entry.name)
         return explained | {"reason": failure.reason}
-    return explained | {"reason": "no importer takes it", "keys": list_keys(seen)}
+    reason = "nothing is in it" if is_empty(seen) else "no importer takes it"
+    return explained | {"reason": reason, "keys": list_keys(seen)}
 
 
 def format_explanation(explanation: Json) -> str:

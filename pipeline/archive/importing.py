@@ -62,7 +62,10 @@ from store.errors import StoreError, WriteFailed
 from store.machine_locks import hold_machine_lock
 
 WHOLE_CONTAINERS = ("zip", "folder")  # a file alone may be a part of an export
-WITHOUT_RECORDS = ("binary", "empty")  # kinds of files that are no text: attachments, mostly
+EMPTY = "empty"
+WITHOUT_RECORDS = ("binary", EMPTY)  # kinds of files that are no text: attachments, mostly
+EMPTY_JSON = ("[]", "{}", "null")  # exports write these for what an account never used
+LONGEST_EMPTY = 100  # characters, nearly all of them space
 LOCK_FILE = "import.lock"
 BATCH_DOCUMENTS = 128  # that share their flushes
 BATCH_BYTES = 16 << 20
@@ -360,8 +363,9 @@ class SetMaking:
             self._note_failure(file, error, "unreadable_file", member.name)
             return None, file
         if found is None:
-            file.is_artifact = seen.kind in WITHOUT_RECORDS
-            file.reason = seen.kind if file.is_artifact else NOT_RECOGNISED
+            kind = EMPTY if is_empty(seen) else seen.kind
+            file.is_artifact = kind in WITHOUT_RECORDS
+            file.reason = kind if file.is_artifact else NOT_RECOGNISED
             file.keys = list_keys(seen)
             return None, file
         importer, recognition = found
@@ -422,6 +426,11 @@ def ask_importers(seen: Peek, importers: Sequence[Importer]) -> tuple[Importer, 
         if recognition := importer.recognise(seen):
             return importer, recognition
     return None
+
+
+def is_empty(seen: Peek) -> bool:
+    """Whether a file holds nothing, or JSON that does."""
+    return seen.kind == EMPTY or (len(seen.text) <= LONGEST_EMPTY and "".join(seen.text.split()) in EMPTY_JSON)
 
 
 def list_keys(seen: Peek) -> list[str]:

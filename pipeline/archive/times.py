@@ -48,6 +48,14 @@ def is_damaged_time(value: Any) -> bool:
     return value is not None and value != "" and read_time(value) is None
 
 
+def lacks_zone(value: Any) -> bool:
+    """Whether a time does not say in which zone it is: it is taken for UTC, and may be hours off."""
+    if not isinstance(value, str) or value.endswith("Z"):
+        return False
+    found = _ISO.fullmatch(value.strip())
+    return found is not None and found[8] is None
+
+
 def _read_text(text: str) -> datetime | None:
     if _NUMBER.fullmatch(text):
         return _read_number(float(text))

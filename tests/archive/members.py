@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +45,14 @@ def import_alone(importer: Importer, content: Any) -> Conversation:
     """Return the one conversation of a file that is alone."""
     (parsed,) = parse_all(importer, make_member("file", content))
     return parsed.conversation
+
+
+def list_damaged(value: Any, odd: Any) -> Iterator[Any]:
+    """Yield copies of JSON, in each of which another value below the top is replaced."""
+    for name in range(len(value)) if isinstance(value, list) else list(value):
+        inner = value[name]
+        replacements = [odd, *(list_damaged(inner, odd) if isinstance(inner, dict | list) else ())]
+        for replacement in replacements:
+            copy = list(value) if isinstance(value, list) else dict(value)
+            copy[name] = replacement
+            yield copy

@@ -104,3 +104,15 @@ def test_what_is_no_capture_is_nobodys(value):
 def test_a_capture_is_recognised():
     assert IMPORTER.recognise(peek(make_member("f", capture_of()))) is not None
     assert IMPORTER.recognise(peek(make_member("f", [capture_of(raw_provider_payload=PAYLOAD)]))) is not None
+
+
+def test_files_of_the_session_that_no_message_names_are_the_conversations():
+    files = [{"name": "boat.csv", "inline_base64": "YSxi", "kind": "x"}, {"name": "bad.bin", "inline_base64": "!"}]
+    session = {"turns": TURNS, "attachments": [*files, {"name": "no bytes"}]}
+    parsed = read_capture(raw_provider_payload=PAYLOAD, session=session)
+
+    kept, damaged = parsed.conversation.attachments
+    assert (kept.name, kept.status, kept.extra) == ("boat.csv", AttachmentStatus.PRESENT, {"kind": "x"})
+    assert parsed.extras == {kept.extra_file: b"a,b"}
+    assert (damaged.name, damaged.status) == ("bad.bin", AttachmentStatus.MISSING)
+    assert parsed.conversation.extra["capture"]["attachments"] == [{"name": "no bytes"}]

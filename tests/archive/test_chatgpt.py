@@ -82,13 +82,14 @@ def test_what_only_looks_like_one_is_not_recognised(content):
     [
         ([{"id": "s", "conversation_id": "c", "title": "t", "is_anonymous": True}], "shared links"),
         ({"file-A.dat": "a.png"}, "names of attachments"),
+        ({"file-A.dat": None, "file-B.dat": "b.png"}, "names of attachments"),
         ([{"file_id": "file-A", "file_name": None}], "list of files"),
         ([{"id": "m", "conversation_id": "c", "rating": "thumbs_up"}], "ratings"),
         ({"id": "user-1", "email": "x", "chatgpt_plus_user": True}, "account"),
         ({"id": "d", "textdoc_type": "document", "content": "text"}, "canvas document"),
         ({"version": 1, "files": ["conversations-000.json"]}, "list of what the export has"),
         ({"files": [{"name": "conversations-000.json", "size": 1}]}, "list of what the export has"),
-        ({"chats": [{"a": 1}]}, "group chats, of which no form is known"),
+        ({"chats": []}, "group chats, of which no form is known"),
         ("<html><script>var jsonData = []</script></html>", "page that shows the same conversations"),
     ],
 )
@@ -131,6 +132,24 @@ def test_what_is_no_conversation_is_skipped_with_its_place_and_its_siblings_are_
 
     assert [record.place for record in records] == ["f[0]", "f[2]"]
     assert [(skip.reason, skip.place, skip.is_info) for skip in skips] == [(reason, "f[1]", False)]
+
+
+def test_group_chats_of_a_form_that_nobody_knows_are_each_told():
+    file = make_member("f", {"chats": [{"topic": "boats"}, {"topic": "knots"}]})
+
+    recognition = IMPORTER.recognise(peek(file))
+    records, skips = split_all(IMPORTER, file)
+
+    assert recognition is not None
+    assert not recognition.is_artifact
+    assert records == []
+    assert [(skip.reason, skip.place) for skip in skips] == [("no_mapping", "f[0]"), ("no_mapping", "f[1]")]
+
+
+def test_an_export_that_begins_with_chats_without_nodes_is_recognised():
+    hollow = {"conversation_id": "c", "title": "gone", "mapping": {}, "current_node": None}
+
+    assert recognise([None, "odd", *[hollow] * 20, CHAT]) is not None
 
 
 def test_a_skip_tells_names_of_fields_and_no_contents():
@@ -179,6 +198,19 @@ def test_a_shared_page_becomes_a_conversation():
     ]
     assert [message.blocks[0].text for message in chat.messages] == ["When?", "At noon."]
     assert chat.messages[1].extra == {"model": "x"}
+
+
+def test_every_message_of_a_shared_page_is_kept():
+    one = {"node_id": "a", "parent": None, "children": [], "role": "user", "text": "When?"}
+    page = {"shared_conversation_id": "share-1", "messages": [one, dict(one), {**one, "text": "Where?"}, None, "bare"]}
+
+    chat = import_alone(IMPORTER, page)
+
+    assert {message.key: message.blocks[0].text for message in chat.messages if message.role == Role.USER} == {
+        "a": "When?",
+        "a~2": "Where?",
+    }
+    assert [message.blocks[0].raw for message in chat.messages if message.role == Role.UNKNOWN] == ["bare"]
 
 
 # Side files
@@ -283,6 +315,29 @@ def test_a_damaged_time_is_kept_as_it_was_and_counted():
     assert (chat.extra["update_time"], chat.messages[0].extra["create_time"]) == ("2026-01-01T…", True)
 
 
+def test_a_time_without_a_zone_is_utc_and_counted():
+    chat = read_chat(create_time="2026-01-01T12:00:00", update_time="2026-01-01T12:00:00+02:00")
+
+    assert (chat.created, chat.updated) == ("2026-01-01T12:00:00Z", "2026-01-01T10:00:00Z")
+    assert chat.warnings == {"time_without_zone": 1}
+
+
+def test_fields_with_another_kind_of_value_are_kept_as_they_were():
+    odd = {"title": 7, "gizmo_id": 12, "is_archived": "true", "default_model_slug": ["x"], "current_node": 5}
+
+    assert read_chat(**odd).extra == odd
+
+
+def test_an_id_may_be_a_number():
+    chat = read_chat(conversation_id=17, id=None)
+
+    assert (chat.native_id, chat.is_id_derived) == ("17", False)
+
+
+def test_a_second_name_of_a_model_is_kept():
+    assert read_chat(default_model_slug="a", model_slug="b").extra == {"model_slug": "b"}
+
+
 def test_flags_are_those_that_are_true():
     chat = read_chat(is_archived=True, is_starred=None, is_temporary=True, is_read_only=False, is_study_mode=True)
 
@@ -327,6 +382,7 @@ def test_all_other_fields_that_say_something_are_kept():
         ({"weight": 0.0}, "weight 0"),
         ({"weight": 1.0}, None),
         ({"weight": False}, None),
+        ({"weight": "0"}, "weight 0"),
         ({"metadata": {"is_visually_hidden_from_conversation": True}}, "vendor flag"),
         ({"metadata": None}, None),
     ],
@@ -475,3 +531,15 @@ def test_no_message_is_lost():
 
     assert len(conversation.messages) == sum(node["message"] is not None for node in chat["mapping"].values())
     assert len([block for kind in ("text", "tool_result") for block in list_blocks(conversation, kind)]) == 5
+
+
+def test_an_author_that_is_a_word_is_a_role():
+    message = read_message("user", "hi", author="assistant")
+
+    assert (message.role, message.extra) == (Role.ASSISTANT, {})
+
+
+def test_fields_of_a_message_with_another_kind_of_value_are_kept_as_they_were():
+    message = read_message("user", "hi", id=77, metadata=["x"], end_turn="yes", author=[1])
+
+    assert message.extra == {"id": 77, "metadata": ["x"], "end_turn": "yes", "author": [1]}

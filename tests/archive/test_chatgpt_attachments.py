@@ -10,7 +10,15 @@ import pytest
 
 from pipeline.archive.conversations import Attachment, Block, Kind
 from pipeline.archive.importers.chatgpt_attachments import find_sandbox_paths, key_of
-from tests.archive.chatgpt_chats import IMPORTER, list_blocks, make_chat, make_message, make_text, read_blocks_of
+from tests.archive.chatgpt_chats import (
+    IMPORTER,
+    list_blocks,
+    make_chat,
+    make_message,
+    make_text,
+    read_blocks_of,
+    read_chat,
+)
 from tests.archive.members import make_member, parse_all, split_all
 
 PNG = b"\x89PNG\r\n\x1a\n rest"
@@ -442,3 +450,16 @@ def test_one_file_with_two_stated_sizes_is_in_conflict_only_where_the_size_diffe
 
     assert [attachment.status for attachment in (right, wrong, silent)] == ["present", "conflict", "present"]
     assert ["stated_size_bytes" in attachment.extra for attachment in (right, wrong, silent)] == [False, True, False]
+
+
+def test_an_entry_that_is_a_word_is_an_id_and_one_that_is_nothing_known_is_kept():
+    blocks = read_blocks_of("user", "see", metadata={"attachments": ["file-A", None, 5]})
+
+    assert [attachment.id for attachment in attachments_of(blocks)] == ["file-A"]
+    assert [block.raw for block in blocks if "unknown_type" in block.flags] == [5]
+
+
+def test_attachments_that_are_no_list_stay_in_the_metadata():
+    (message,) = read_chat(make_message("user", "see", metadata={"attachments": {"id": "file-A"}})).messages
+
+    assert message.extra == {"metadata": {"attachments": {"id": "file-A"}}}

@@ -15,6 +15,7 @@ from tests.archive.chatgpt_chats import (
     read_chat,
     read_message,
 )
+from tests.archive.members import list_damaged
 
 
 def test_texts_of_parts_are_lines_of_one_block():
@@ -548,3 +549,39 @@ def test_the_channel_and_new_fields_of_a_message_are_kept():
 
     assert message.extra == {"channel": "commentary", "brand_new": [1]}
     assert message.updated == "2026-01-01T12:00:01Z"
+
+
+def test_a_thought_of_a_form_that_nobody_knows_is_kept():
+    content = {
+        "content_type": "thoughts",
+        "thoughts": [{"summary": "", "content": "", "finished": True}, {"idea": 1}, 5],
+    }
+
+    blocks = read_blocks_of("assistant", content)
+
+    assert [(block.kind, block.raw) for block in blocks] == [("context", {"idea": 1}), ("context", 5)]
+
+
+POINTER = {"content_type": "image_asset_pointer", "asset_pointer": "sediment://file_1", "size_bytes": 3, "width": 1}
+CONTENTS = [
+    {"content_type": "text", "parts": ["a"]},
+    {"content_type": "code", "text": "a", "language": "json"},
+    {"content_type": "thoughts", "thoughts": [{"summary": "a", "content": "b", "chunks": []}]},
+    {"content_type": "reasoning_recap", "content": "a"},
+    {"content_type": "user_editable_context", "user_profile": "a", "user_instructions": "b"},
+    {"content_type": "tether_browsing_display", "result": "a", "summary": "b", "assets": ["file-service://file-1"]},
+    {"content_type": "sonic_webpage", "url": "https://a", "title": "a", "text": "b", "snippet": "c"},
+    {"content_type": "system_error", "name": "a", "text": "b"},
+    {"content_type": "computer_output", "screenshot": POINTER, "state": {"title": "a"}},
+    {"content_type": "citable_code_output", "output_str": "a", "metadata": {"display_url": "https://a"}},
+    {"content_type": "multimodal_text", "parts": ["a", POINTER, {"content_type": "audio_transcription", "text": "b"}]},
+]
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=lambda content: content["content_type"])
+@pytest.mark.parametrize("odd", [71023, [71023], {"odd": 71023}], ids=["number", "list", "object"])
+def test_any_field_with_another_kind_of_value_is_kept(content, odd):
+    for damaged in list_damaged(content, odd):
+        conversation = read_chat(make_message("assistant", damaged))
+
+        assert b"71023" in encode_conversation(conversation), damaged

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.archive.conversations import Kind, Role
+import pytest
+
+from pipeline.archive.conversations import Kind, Role, encode_conversation
 from pipeline.archive.importers.chatgpt_tasks import ChatGptTasksImporter
 from pipeline.archive.reading import peek
-from tests.archive.members import import_alone, make_member, split_all
+from tests.archive.members import import_alone, list_damaged, make_member, split_all
 
 IMPORTER = ChatGptTasksImporter()
 
@@ -51,9 +53,10 @@ def test_a_task_is_a_conversation_of_its_turns_without_times():
 def test_the_words_none_and_null_mean_nothing():
     turn = make_turn("assistant", WORDS, pull_request_status="none", branch="fix", external_pull_request_id="null")
 
-    (message,) = import_alone(IMPORTER, [make_task(turn)]).messages
+    chat = import_alone(IMPORTER, [{**make_task(turn), "title": "none"}])
 
-    assert message.extra == {"branch": "fix"}
+    assert chat.title is None
+    assert chat.messages[0].extra == {"branch": "fix"}
 
 
 def test_unknown_items_are_kept_raw_and_counted():
@@ -67,6 +70,14 @@ def test_unknown_items_are_kept_raw_and_counted():
 
     assert [block.raw for block in chat.messages[0].blocks] == [{"type": "new"}, {"a": 1}]
     assert chat.warnings == {"unknown_type": 2}
+
+
+def test_a_turn_that_is_none_is_kept_raw_and_a_null_is_nothing():
+    chat = import_alone(IMPORTER, [make_task(make_turn("critic", WORDS), None, 5)])
+
+    assert [message.extra for message in chat.messages] == [{"role": "critic"}, {}]
+    assert chat.messages[1].blocks[0].raw == 5
+    assert chat.warnings == {"unknown_role": 2, "unknown_type": 1}
 
 
 def test_turns_with_one_id_are_both_kept():
@@ -93,3 +104,9 @@ def test_a_task_belongs_to_the_account_of_its_export():
 
     assert IMPORTER.parse(record).conversation.account == "user-1"
     assert record.sources == [user.export]
+
+
+@pytest.mark.parametrize("odd", [[71023], {"odd": 71023}], ids=["list", "object"])
+def test_any_field_of_a_turn_with_another_kind_of_value_is_kept(odd):
+    for damaged in list_damaged(make_turn("user", WORDS, turn_status="done", previous_turn_id="x"), odd):
+        assert b"71023" in encode_conversation(import_alone(IMPORTER, [make_task(damaged)])), damaged

@@ -22,7 +22,7 @@ from pipeline.archive.importers.claude import ClaudeImporter
 from pipeline.archive.importers.claude_messages import ROOT
 from pipeline.archive.importers.interface import Parsed
 from pipeline.archive.reading import peek
-from tests.archive.members import SAMPLES, import_alone, make_member, parse_all, read_zip, split_all
+from tests.archive.members import SAMPLES, import_alone, list_damaged, make_member, parse_all, read_zip, split_all
 
 PIXEL = b"\x89PNG not really"
 CLAUDE = ClaudeImporter()
@@ -31,9 +31,10 @@ needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no samples in 
 
 def say(uuid: str, sender: str, content: Any, parent: str | None = None, **fields: Any) -> dict[str, Any]:
     """Return a message as an export has it; a text stands for a content of one text block."""
+    text = ""
     if isinstance(content, str) and content:
-        content = [{"type": "text", "text": content, "citations": []}]
-    message = {"uuid": uuid, "sender": sender, "text": "flat", "content": content, "created_at": "2026-01-01T00:00:00Z"}
+        text, content = content, [{"type": "text", "text": content, "citations": []}]
+    message = {"uuid": uuid, "sender": sender, "text": text, "content": content, "created_at": "2026-01-01T00:00:00Z"}
     return {**message, **({"parent_message_uuid": parent} if parent else {}), **fields}
 
 
@@ -230,6 +231,26 @@ def test_times_are_read_with_and_without_a_zone(value):
     assert read(created_at=value[:26]).created == "2026-01-01T00:00:00.123456Z"
 
 
+def test_a_time_without_a_zone_is_counted():
+    conversation = read(say("m", "human", "hi", created_at="2026-01-01T00:00:01"), updated_at="2026-01-01")
+
+    assert conversation.warnings == {"time_without_zone": 2}
+
+
+def test_fields_with_another_kind_of_value_are_kept_as_they_were():
+    odd = {"name": 5, "model": ["x"], "account": "me", "project": "p", "is_starred": "yes"}
+    conversation = read(say("m", "human", "hi", files={"a": 1}, parent_message_uuid=3), **odd)
+
+    assert conversation.extra == odd
+    assert conversation.messages[0].extra == {"files": {"a": 1}, "parent_message_uuid": 3}
+
+
+def test_an_id_may_be_a_number():
+    conversation = read(uuid=17)
+
+    assert (conversation.native_id, conversation.is_id_derived) == ("17", False)
+
+
 def test_a_damaged_time_is_kept_and_counted():
     conversation = read(say("m", "human", "hi", created_at="2026-01-01T00:00:01.69+"), updated_at="soon")
 
@@ -286,6 +307,13 @@ def test_the_zero_id_means_no_parent():
 
     assert parents_of(conversation) == {"a": None, "b": None}
     assert [message.variant for message in conversation.messages] == [0, 1]
+
+
+def test_where_every_message_has_the_zero_id_the_order_is_the_tree():
+    conversation = read(say("a", "human", "1", ROOT), say("b", "assistant", "2", ROOT), say("c", "human", "3"))
+
+    assert parents_of(conversation) == {"a": None, "b": "a", "c": "b"}
+    assert not conversation.is_leaf_guessed
 
 
 def test_a_message_without_a_usable_parent_follows_the_one_before_it_and_is_counted():
@@ -410,6 +438,21 @@ def test_text_is_never_joined_to_content():
     (message,) = read(say("m", "human", "in blocks", text="in blocks, flat")).messages
 
     assert [block.text for block in message.blocks] == ["in blocks"]
+
+
+@pytest.mark.parametrize("content", [[{"type": "text", "text": ""}], [None]])
+def test_text_stands_in_where_no_block_has_a_word(content):
+    (message,) = read(say("m", "human", content, text="only here")).messages
+
+    assert [block.text for block in message.blocks] == ["only here"]
+
+
+def test_a_text_with_other_words_than_content_is_kept_beside_it():
+    conversation = read(say("m", "human", "in blocks", text="something else"))
+    (message,) = conversation.messages
+
+    assert ([block.text for block in message.blocks], message.extra) == (["in blocks"], {"text": "something else"})
+    assert conversation.warnings == {"text_differs": 1}
 
 
 def test_what_is_no_message_keeps_its_row():
@@ -923,11 +966,14 @@ def test_a_design_chat_is_a_conversation():
 
 def test_odd_rows_of_a_design_chat_are_kept():
     messages = [{"uuid": "d", "content": {"content": "a"}}, {"uuid": "d", "content": None}]
+    messages.append({"uuid": "e", "role": "critic", "content": "bare words"})
     chat = {"uuid": "design", "project": {}, "messages": [*messages, 5]}
     file = make_member("design.json", [chat])
     (conversation,) = (each.conversation for each in parse_all(CLAUDE, file))
 
-    assert [message.key for message in conversation.messages] == ["d", "d~2", "message-2"]
+    assert [message.key for message in conversation.messages] == ["d", "d~2", "e", "message-3"]
+    assert [block.text for block in conversation.messages[2].blocks] == ["bare words"]
+    assert conversation.messages[2].extra == {"sender": "critic"}
     assert conversation.warnings["malformed_message"] == 1
 
 
@@ -1025,3 +1071,55 @@ def test_equal_records_give_equal_bytes_whatever_the_order_of_keys():
 
     assert encode_conversation(one.conversation) == encode_conversation(other.conversation)
     assert one.extras == other.extras
+
+
+BLOCKS = [
+    {"type": "text", "text": "a", "citations": [{"uuid": "u", "details": {"url": "https://a"}}]},
+    {"type": "thinking", "thinking": "a", "summaries": [{"summary": "b"}], "cut_off": True},
+    {"type": "tool_use", "id": "t", "name": "draw", "input": {"a": 1}},
+    {"type": "tool_result", "tool_use_id": "t", "name": "draw", "content": [{"type": "text", "text": "a"}]},
+    {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image", "file_uuid": "f"}], "is_error": False},
+    {"type": "code", "code": "a", "language": "python", "start_timestamp": "x"},
+    {"type": "document", "title": "a", "file_uuid": "b", "size_bytes": 3},
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block["type"])
+@pytest.mark.parametrize("odd", [71023, [71023], {"odd": 71023}], ids=["number", "list", "object"])
+def test_any_field_with_another_kind_of_value_is_kept(block, odd):
+    for damaged in list_damaged(block, odd):
+        conversation = read(say("m", "assistant", [damaged]))
+
+        is_count = odd == damaged.get("size_bytes") == 71023
+        assert is_count or b"71023" in encode_conversation(conversation), damaged
+
+
+@pytest.mark.parametrize("odd", [[71023], {"odd": 71023}], ids=["list", "object"])
+def test_any_field_of_a_file_with_another_kind_of_value_is_kept(odd):
+    upload = {"id": "a", "file_name": "a.txt", "file_size": 3, "file_type": "txt", "extracted_content": "words"}
+    image = {"file_uuid": "f", "file_name": "a.png", "size_bytes": "3"}
+    for damaged in [*list_damaged(upload, odd), *list_damaged(image, odd)]:
+        fields = {"attachments": [damaged]} if "extracted_content" in damaged else {"files": [damaged]}
+        conversation = read(say("m", "human", "see", **fields))
+
+        assert b"71023" in encode_conversation(conversation), damaged
+
+
+def test_of_two_lists_of_files_a_null_says_nothing():
+    files, more = [{"file_name": "a.png", "file_uuid": None}], [{"file_name": "a.png", "file_uuid": "f"}]
+
+    (attachment,) = list_attachments(read(say("m", "human", "see", files=files, files_v2=more)))
+
+    assert (attachment.id, attachment.name) == ("f", "a.png")
+
+
+@pytest.mark.parametrize("odd", [[71023], {"odd": 71023}], ids=["list", "object"])
+def test_any_field_of_a_design_chats_message_with_another_kind_of_value_is_kept(odd):
+    call = {"type": "tool_call", "toolCall": {"id": "t", "name": "draw", "input": {"a": 1}, "output": "done"}}
+    upload = {"id": "1", "name": "a.txt", "content": "words", "hidden": True}
+    content = {"contentBlocks": [call, {"type": "thinking", "text": "hm"}], "attachments": [upload], "authorName": "D"}
+    for damaged in list_damaged(content, odd):
+        chat = {"uuid": "design", "project": {}, "messages": [{"uuid": "d", "role": "assistant", "content": damaged}]}
+        conversation = import_alone(CLAUDE, chat)
+
+        assert b"71023" in encode_conversation(conversation), damaged

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.archive.conversations import AttachmentStatus, Conversation, Kind, Origin, Role
+from pipeline.archive.conversations import AttachmentStatus, Conversation, Kind, Origin, Role, encode_conversation
 from pipeline.archive.importers.generic import GenericImporter
 from pipeline.archive.reading import peek
-from tests.archive.members import import_alone, make_member, parse_all, split_all
+from tests.archive.members import import_alone, list_damaged, make_member, parse_all, split_all
 
 IMPORTER = GenericImporter()
 
@@ -207,3 +207,72 @@ def test_an_export_of_grok_is_a_tree_with_its_times():
     assert conversation.messages[1].model == "grok-demo"
     assert conversation.messages[1].extra == {"steps": [1]}
     assert conversation.extra == {"starred": True}
+
+
+def test_ids_may_be_numbers_and_a_number_alone_is_no_id_of_a_conversation():
+    messages = [{"id": 1, "role": "user", "content": "hi"}, {"id": 2, "parent_id": 1, "role": "bot", "content": "ho"}]
+    one, other = (import_messages(*messages, id=number) for number in (1, 2))
+
+    assert [(message.key, message.parent) for message in one.messages] == [("1", None), ("2", "1")]
+    assert one.is_id_derived
+    assert one.native_id != other.native_id
+    assert one.extra == {"id": 1}
+
+
+def test_what_is_no_message_keeps_its_place_and_what_nobody_knows_is_counted():
+    conversation = import_messages({"role": "user", "content": [{"type": "new", "a": 1}]}, "bare words", None, 5)
+
+    assert [message.blocks[0].text for message in conversation.messages] == [None, "bare words", None]
+    assert conversation.warnings == {"unknown_role": 2, "unknown_type": 2}
+
+
+def test_what_stands_under_a_second_name_is_kept():
+    message = {"role": "user", "author": "Ann", "content": "hi", "text": "other", "id": "a", "uuid": "a"}
+    conversation = import_messages(message, title="Boats", summary="of boats")
+
+    assert conversation.extra == {"summary": "of boats"}
+    assert conversation.messages[0].extra == {"author": "Ann", "text": "other"}
+
+
+def test_what_a_result_has_besides_words_is_kept():
+    content = [{"type": "tool_result", "content": [{"type": "text", "text": "y"}, {"type": "chart", "points": [1]}]}]
+    (message,) = import_messages({"role": "user", "content": content}).messages
+
+    assert message.blocks[0].extra == {"content": [{"type": "chart", "points": [1]}]}
+
+
+def test_a_time_without_a_zone_is_counted():
+    conversation = import_messages({"role": "user", "content": "hi"}, created_at="2026-03-01T10:00:00")
+
+    assert (conversation.created, conversation.warnings) == ("2026-03-01T10:00:00Z", {"time_without_zone": 1})
+
+
+PARTS = [
+    {"type": "tool_use", "id": "t", "name": "draw", "input": {"a": 1}},
+    {"type": "tool_result", "tool_use_id": "t", "content": "a", "is_error": False},
+]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part["type"])
+@pytest.mark.parametrize("odd", [[71023], {"odd": 71023}], ids=["list", "object"])
+def test_any_field_of_a_part_with_another_kind_of_value_is_kept(part, odd):
+    for damaged in list_damaged(part, odd):
+        conversation = import_messages({"role": "assistant", "content": [damaged]})
+
+        assert b"71023" in encode_conversation(conversation), damaged
+
+
+def test_calls_that_are_none_are_kept():
+    calls = [5, {"id": "t", "index": 3, "function": {"name": ["x"], "arguments": "{}"}}]
+    unknown, call = import_messages({"role": "assistant", "content": None, "tool_calls": calls}).messages[0].blocks
+
+    assert (unknown.raw, call.call_id, call.extra) == (5, "t", {"index": 3, "name": ["x"]})
+
+
+@pytest.mark.parametrize("value", [{"messages": None}, {"messages": "words"}, {"responses": {}}])
+def test_what_has_no_list_is_skipped(value):
+    file = make_member("f", [{"messages": [{"role": "user", "content": "hi"}]}, value])
+
+    records, skips = split_all(IMPORTER, file)
+
+    assert (len(records), [skip.place for skip in skips]) == (1, ["f[1]"])

@@ -153,6 +153,16 @@ def test_a_path_that_is_not_there_is_named_and_the_others_are_imported(data, imp
     assert coverage.has_skipped
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{ }\n", "null"])
+def test_a_file_with_nothing_in_it_is_empty_and_not_unrecognised(data, importer, tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+
+    coverage = import_paths(data, [str(tmp_path / "x.json")], importers=[importer])
+
+    (file,) = coverage.sets[0].files
+    assert (file.reason, coverage.as_json()["totals"]["unrecognised"]) == ("empty", 0)
+
+
 def test_a_file_that_nobody_knows_is_kept_and_named_with_its_keys(data, importer, tmp_path):
     (tmp_path / "x.json").write_text('{"colour": 1, "shape": [2]}')
 

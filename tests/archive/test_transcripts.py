@@ -97,7 +97,7 @@ def test_the_id_of_a_transcript_is_pinned(tmp_path):
 
     plan = plan_transcript(Outline(("a" * 16,)), template, Options())
 
-    assert plan.doc_id == "1knqbyzbf40d3mzn"
+    assert plan.doc_id == "43amrx2jkfyb3al8"
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -423,6 +423,13 @@ def test_attachments_lie_beside_the_page_under_plain_names(documents, render, fo
     assert page.list_values("src") == [f"{folder}/harbour-photo.png"]
     assert f"{folder}/ports.csv" in page.list_values("href")
     assert "port,depth" in page.code
+
+
+def test_the_words_of_a_pdf_are_placed_as_a_text(documents, render):
+    words = keep_file(documents, "chart.pdf", b"depth 3 m\n", mime_type="application/pdf", is_derived=True)
+    notes = keep_file(documents, "notes.md", b"# depth\n", is_derived=True)
+
+    assert sorted(render.view(attach(words, notes), Format.HTML).attachments) == ["chart-pdf.txt", "notes.md"]
 
 
 def test_a_small_picture_stands_in_the_page_itself(documents, render):

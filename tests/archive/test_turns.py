@@ -113,6 +113,14 @@ def test_a_result_without_its_call_stands_alone():
     assert (turn.speaker, turn.pieces[0].kind) == ("Tool: python", "tool_result")
 
 
+def test_a_result_without_words_is_shown_as_it_was():
+    result = Block("tool_result", extra={"content": [{"rows": 3}]})
+
+    (turn,) = compose(make_view(say("a1", blocks=[result]))).turns
+
+    assert '"rows": 3' in turn.pieces[0].text
+
+
 def test_a_long_result_is_cut_and_says_how_much_follows():
     text = "\n".join(map(str, range(100)))
 

@@ -19,13 +19,14 @@ from pipeline.archive.importers.generic import make_record, read_conversation
 from pipeline.archive.importers.inline_files import decode_base64, keep_inline
 from pipeline.archive.importers.interface import Importer, Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.provider_names import name_provider
-from pipeline.archive.importers.values import first_text, object_of, objects_of, rest_of, text_of
+from pipeline.archive.importers.values import first_text, list_of, object_of, objects_of, rest_of, text_of
 from pipeline.archive.reading import peek as peek_at
 from pipeline.archive.reading import read_items
 from store.identity import hash_bytes
 
 SESSION_IDS = ("provider_session_id", "native_id", "conversation_id", "id", "session_id")
 SESSION_KEYS = frozenset({"turns", "attachments"})
+FILE_IDS = ("id", "attachment_id", "provider_attachment_id", "file_id")
 LINK_NAMES = ("name", "file_name", "filename")
 
 
@@ -38,7 +39,7 @@ class BrowserCaptureImporter:
     def __init__(self, natives: Sequence[Importer]) -> None:
         self.natives = tuple(natives)
         # It goes up with that of any importer whose work is in a capture's conversations.
-        self.version = 1 + sum(native.version for native in self.natives)
+        self.version = 2 + sum(native.version for native in self.natives)
 
     def recognise(self, peek: Peek) -> Recognition | None:
         values = [value for value in peek.items if isinstance(value, dict)]
@@ -115,8 +116,11 @@ def _wrap(native: Importer, record: Record, capture: dict[str, Any]) -> dict[str
 
 def _tell_capture(capture: dict[str, Any]) -> dict[str, Any]:
     session = object_of(capture.get("session"))
-    files = [file for file in objects_of(session.get("attachments")) if text_of(file.get("inline_base64"))]
-    about = {"provenance": capture.get("provenance"), "session": rest_of(session, SESSION_KEYS)}
+    files: list[Any] = []
+    others: list[Any] = []
+    for file in list_of(session.get("attachments")):
+        (files if text_of(object_of(file).get("inline_base64")) else others).append(file)
+    about = {"provenance": capture.get("provenance"), "session": rest_of(session, SESSION_KEYS), "attachments": others}
     return {"files": files, "capture": {name: value for name, value in about.items() if value}}
 
 
@@ -140,23 +144,36 @@ def _make_turns_record(capture: dict[str, Any], place: str) -> Record | Skip:
 
 
 def _fill_attachments(conversation: Conversation, files: list[dict[str, Any]], extras: dict[str, bytes]) -> None:
-    """Give attachments without bytes those that the session has: by id, or by name."""
-    blocks = (block for message in conversation.messages for block in message.blocks)
-    for block in blocks:
-        attachment = block.attachment
-        if attachment and attachment.status not in (AttachmentStatus.PRESENT, AttachmentStatus.CONFLICT):
-            file = next((file for file in files if _is_same_file(attachment, file)), None)
-            content = decode_base64(file["inline_base64"]) if file else None
-            if file and content is not None:
-                mime_type = first_text(attachment.mime_type, file.get("mime_type"), file.get("mimeType"))
-                kept = keep_inline(extras, content, mime_type)
-                attachment.status, attachment.reason = AttachmentStatus.PRESENT, None
-                attachment.blake3, attachment.extra_file = kept.blake3, kept.extra_file
-                attachment.size_bytes, attachment.mime_type = kept.size_bytes, kept.mime_type
+    """Give attachments without bytes those that the session has: by id, or by name. The others are of no message."""
+    others = list(files)
+    for attachment in [block.attachment for message in conversation.messages for block in message.blocks]:
+        file = next((file for file in files if attachment and _is_same_file(attachment, file)), None)
+        if attachment is None or file is None:
+            continue
+        others = [other for other in others if other is not file]
+        if attachment.status not in (AttachmentStatus.PRESENT, AttachmentStatus.CONFLICT):
+            kept = _read_file(file, extras)
+            attachment.status, attachment.reason = kept.status, kept.reason
+            attachment.blake3, attachment.extra_file = kept.blake3, kept.extra_file
+            attachment.size_bytes = kept.size_bytes
+            attachment.mime_type = attachment.mime_type or kept.mime_type
+    conversation.attachments += [_read_file(file, extras) for file in others]
+
+
+def _read_file(file: dict[str, Any], extras: dict[str, bytes]) -> Attachment:
+    attachment = keep_inline(extras, decode_base64(file["inline_base64"]), _mime_type_of(file))
+    attachment.id = first_text(*(file.get(name) for name in FILE_IDS))
+    attachment.name = first_text(*(file.get(name) for name in LINK_NAMES))
+    attachment.extra = rest_of(file, {"inline_base64", "mime_type", "mimeType", *FILE_IDS, *LINK_NAMES})
+    return attachment
+
+
+def _mime_type_of(file: dict[str, Any]) -> str | None:
+    return first_text(file.get("mime_type"), file.get("mimeType"))
 
 
 def _is_same_file(attachment: Attachment, file: dict[str, Any]) -> bool:
-    ids = {text_of(file.get(name)) for name in ("id", "attachment_id", "provider_attachment_id", "file_id")}
+    ids = {text_of(file.get(name)) for name in FILE_IDS}
     names = {_base(name) for key in LINK_NAMES if (name := text_of(file.get(key)))}
     own = {_base(name) for name in (attachment.name, attachment.id, attachment.url) if name}
     return (attachment.id is not None and attachment.id in ids) or bool(names & own)

@@ -9,6 +9,7 @@ and says nothing, so messages stand in the order of the tree. Formats: `mapping`
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,12 +18,13 @@ from pipeline.archive.importers.chatgpt_attachments import key_in_context, settl
 from pipeline.archive.importers.chatgpt_canvas import add_canvas_versions, attach_final_text, list_canvas_ids
 from pipeline.archive.importers.chatgpt_content import CONTEXT_TYPES, content_type_of, read_blocks, tool_of
 from pipeline.archive.importers.chatgpt_files import Asked, ExportFiles, files_around, shard_number
-from pipeline.archive.importers.chatgpt_side_files import name_side_file
+from pipeline.archive.importers.chatgpt_side_files import SideFile, name_side_file
 from pipeline.archive.importers.chatgpt_values import keep_rest
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
-from pipeline.archive.importers.values import list_of, object_of, objects_of, text_of
+from pipeline.archive.importers.odd_values import TIME_WITHOUT_ZONE
+from pipeline.archive.importers.values import id_of, list_of, object_of, objects_of, odd_of, text_of
 from pipeline.archive.reading import hash_record, read_items
-from pipeline.archive.times import is_damaged_time, read_time
+from pipeline.archive.times import is_damaged_time, lacks_zone, read_time
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
 
@@ -51,11 +53,21 @@ MESSAGE_FIELDS = frozenset(
     {"id", "author", "create_time", "update_time", "content", "status", "end_turn", "weight", "metadata", "recipient"}
     | {"channel"}
 )
+HIDDEN_FLAG = "is_visually_hidden_from_conversation"
+KIND_BY_FIELD: dict[str, type] = {
+    **dict.fromkeys(["id", "conversation_id", "title", "current_node", "default_model_slug", "model_slug"], str),
+    **dict.fromkeys(["gizmo_id", "conversation_template_id"], str),
+    **dict.fromkeys(FLAGS, bool),
+}
+KIND_BY_NODE_FIELD: dict[str, type] = {"id": str, "parent": str, "children": list}
+KIND_BY_MESSAGE_FIELD: dict[str, type] = {"id": str, "author": dict, "metadata": dict, "end_turn": bool}
+KIND_BY_METADATA_FIELD: dict[str, type] = {"model_slug": str, "attachments": list, HIDDEN_FLAG: bool}
 ROLES = (Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.TOOL)
 SHOWN_AUTHOR_FIELDS = frozenset({"role", "name"})
 AUTHOR_FIELDS = SHOWN_AUTHOR_FIELDS | {"metadata"}  # which is nearly always empty
-METADATA_FIELDS = frozenset({"model_slug", "attachments", "is_visually_hidden_from_conversation"})
+METADATA_FIELDS = frozenset({"model_slug", "attachments", HIDDEN_FLAG})
 INTERRUPTED = "interrupted"
+WEIGHTLESS = ("0", "0.0")  # written as texts
 
 
 class ChatGptImporter:
@@ -63,7 +75,7 @@ class ChatGptImporter:
 
     name = "chatgpt"
     provider = PROVIDER
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         objects = [value for item in peek.items for value in _unwrap(item)]
@@ -72,7 +84,7 @@ class ChatGptImporter:
         if any(map(is_shared_page, objects)):
             return Recognition("shared_conversation_id, and messages with node_id: a page that ChatGPT shares")
         if side_file := name_side_file(peek):
-            return Recognition(f"ChatGPT's {side_file}", is_artifact=True)
+            return Recognition(f"ChatGPT's {side_file}", is_artifact=not _has_unknown_chats(peek, side_file))
         return None
 
     def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:
@@ -110,6 +122,11 @@ def _unwrap(value: Any) -> list[Any]:
     if isinstance(value, dict) and "mapping" not in value:
         return next((value[name] for name in WRAPPERS if isinstance(value.get(name), list)), [value])
     return [value]
+
+
+def _has_unknown_chats(peek: Peek, side_file: SideFile) -> bool:
+    """Whether a file has chats of which nobody knows the form: each is told as a skip."""
+    return side_file is SideFile.GROUP_CHATS and any(object_of(item).get("chats") for item in peek.items)
 
 
 def is_conversation(value: Any) -> bool:
@@ -153,7 +170,7 @@ def _make_record(value: Any, place: str, files: ExportFiles) -> Record | Skip:
     if not is_page and not isinstance(value.get("mapping"), dict):
         keys = ", ".join(sorted(value)[:SHOWN_KEYS])
         return Skip("no_mapping", place, f"expected an object with mapping; its keys: {keys}")
-    key = text_of(value.get("conversation_id")) or text_of(value.get("id"))
+    key = id_of(value.get("conversation_id")) or id_of(value.get("id"))
     if key is None:
         key = text_of(value.get("shared_conversation_id")) if is_page else None
     context, sources = _gather_context(value, key, files)
@@ -247,21 +264,32 @@ def _list_asked(node: str, message: dict[str, Any], conversation: str) -> list[A
 def _as_mapping(page: dict[str, Any]) -> dict[str, Any]:
     """Return a shared page in the form of a conversation."""
     mapping: dict[str, Any] = {}
-    for number, message in enumerate(objects_of(page.get("messages"))):
-        key = text_of(message.get("node_id")) or f"message-{number}"
-        rest = keep_rest(message, frozenset({"node_id", "parent", "children", "role", "text"}))
-        content = {"content_type": "text", "parts": [message.get("text")]}
-        mapping[key] = {
-            "id": key,
-            "parent": message.get("parent"),
-            "children": message.get("children"),
-            "message": {**rest, "id": key, "author": {"role": message.get("role")}, "content": content},
-        }
+    for number, message in enumerate(list_of(page.get("messages"))):
+        key = text_of(object_of(message).get("node_id")) or f"message-{number}"
+        node = _as_node(message, key)
+        if message is not None and mapping.get(key) != node:
+            mapping[_name_node(key, mapping)] = node
     return {**keep_rest(page, SHARED_FIELDS), "mapping": mapping}
 
 
+def _as_node(message: Any, key: str) -> dict[str, Any]:
+    if not isinstance(message, dict):
+        return {"message": message}
+    rest = keep_rest(message, frozenset({"node_id", "parent", "children", "role", "text"}))
+    content = {"content_type": "text", "parts": [message.get("text")]}
+    inner = {**rest, "id": key, "author": {"role": message.get("role")}, "content": content}
+    return {"id": key, "parent": message.get("parent"), "children": message.get("children"), "message": inner}
+
+
+def _name_node(key: str, mapping: Mapping[str, Any]) -> str:
+    """Return a key that no other node has: of two messages with one id the first keeps it."""
+    if key not in mapping:
+        return key
+    return next(name for copy in itertools.count(2) if (name := f"{key}~{copy}") not in mapping)
+
+
 def _read_conversation(value: dict[str, Any], key: str, context: dict[str, Any]) -> Conversation:
-    own_ids = [text_of(value.get(name)) for name in ("conversation_id", "id", "shared_conversation_id")]
+    own_ids = [id_of(value.get(name)) for name in ("conversation_id", "id", "shared_conversation_id")]
     conversation = Conversation(
         provider=PROVIDER,
         native_id=key,
@@ -269,8 +297,10 @@ def _read_conversation(value: dict[str, Any], key: str, context: dict[str, Any])
         account=text_of(context.get("account")),
         model=text_of(value.get("default_model_slug")) or text_of(value.get("model_slug")),
         flags=[flag for name, flag in FLAGS.items() if value.get(name) is True],
-        extra=keep_rest(value, CONVERSATION_FIELDS),
+        extra=keep_rest(value, CONVERSATION_FIELDS) | odd_of(value, KIND_BY_FIELD),
     )
+    if (other_model := text_of(value.get("model_slug"))) != conversation.model and other_model:
+        conversation.extra["model_slug"] = other_model
     conversation.created = _read_time(value, "create_time", conversation.extra, conversation)
     conversation.updated = _read_time(value, "update_time", conversation.extra, conversation)
     if (other_id := own_ids[1]) and other_id != key:
@@ -300,6 +330,8 @@ def _read_time(value: dict[str, Any], name: str, extra: dict[str, Any], conversa
     if found is None:
         return None
     time = read_time(found)
+    if isinstance(found, str) and lacks_zone(found):
+        _warn(conversation, TIME_WITHOUT_ZONE)
     if time is None and is_damaged_time(found):
         _warn(conversation, "damaged_time")
         extra[name] = found
@@ -329,7 +361,10 @@ def _read_tree(mapping: dict[str, Any], conversation: Conversation) -> _Tree:
         if message is not None:
             message_by_node[key] = _read_message(key, message, conversation)
             message_by_node[key].parent = parents[key]
-            if rest := keep_rest(nodes[key], NODE_FIELDS):
+            rest = keep_rest(nodes[key], NODE_FIELDS)
+            if parents[key] is None:  # what a node says of its parent, nobody may be able to read
+                rest |= odd_of(nodes[key], KIND_BY_NODE_FIELD)
+            if rest:
                 message_by_node[key].extra["node"] = rest
     order = _order_nodes(nodes, parents, message_by_node)
     messages = [message_by_node[key] for key in order if key in message_by_node]
@@ -399,6 +434,8 @@ def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
     if not isinstance(value, dict):
         _warn(conversation, "damaged_message")
         return Message(key, blocks=[Block(Kind.CONTEXT, raw=value, flags=["unknown_type"])])
+    if isinstance(value.get("author"), str):
+        value = {**value, "author": {"role": value["author"]}}
     author, metadata = object_of(value.get("author")), object_of(value.get("metadata"))
     message = Message(key, role=_read_role(author, conversation), blocks=read_blocks(value))
     message.native_id = native_id if (native_id := text_of(value.get("id"))) != key else None
@@ -436,7 +473,7 @@ def _read_status(value: dict[str, Any], metadata: dict[str, Any]) -> str | None:
 def _why_hidden(value: dict[str, Any], metadata: dict[str, Any], message: Message) -> str | None:
     if content_type_of(value) in CONTEXT_TYPES or (metadata.get("is_user_system_message") and message.blocks):
         return "context"
-    is_flagged = metadata.get("is_visually_hidden_from_conversation") is True
+    is_flagged = metadata.get(HIDDEN_FLAG) is True
     if not is_flagged and not _weighs_nothing(value):
         return None
     if message.role == Role.SYSTEM and not message.blocks:
@@ -446,12 +483,14 @@ def _why_hidden(value: dict[str, Any], metadata: dict[str, Any], message: Messag
 
 def _weighs_nothing(value: dict[str, Any]) -> bool:
     weight = value.get("weight")
-    return weight == 0 and weight is not False
+    return (weight == 0 and weight is not False) or weight in WEIGHTLESS
 
 
 def _list_extra(value: dict[str, Any], author: dict[str, Any], shown_status: str | None) -> dict[str, Any]:
     """Return what no other field of the message holds, but for the metadata."""
     extra = keep_rest(value, MESSAGE_FIELDS)
+    if odd := odd_of(value, KIND_BY_MESSAGE_FIELD):
+        extra.update(odd)
     if channel := value.get("channel"):
         extra["channel"] = channel
     if (recipient := value.get("recipient")) and recipient != "all" and tool_of(value) is None:
@@ -461,6 +500,8 @@ def _list_extra(value: dict[str, Any], author: dict[str, Any], shown_status: str
     has_more = author.get("metadata") or not author.keys() <= AUTHOR_FIELDS
     if has_more and (rest := keep_rest(author, SHOWN_AUTHOR_FIELDS)):
         extra["author"] = rest
+    if (name := author.get("name")) is not None and not isinstance(name, str):
+        extra["author"] = {**extra.get("author", {}), "name": name}
     role, status = author.get("role"), value.get("status")
     if role is not None and role not in ROLES:
         extra["role"] = role
@@ -473,6 +514,8 @@ def _keep_metadata(metadata: dict[str, Any], message: Message) -> dict[str, Any]
     if not metadata:
         return {}
     rest = keep_rest(metadata, METADATA_FIELDS)
+    if message.model is None or "attachments" in metadata or HIDDEN_FLAG in metadata:
+        rest.update(odd_of(metadata, KIND_BY_METADATA_FIELD))
     for name in ("citations", "content_references"):
         if name in rest:
             _keep_uncited(rest, name, message)

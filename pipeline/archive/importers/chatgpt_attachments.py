@@ -27,6 +27,7 @@ SANDBOX_NAME = re.compile(r"sandbox:(/mnt/data/(?:[^\s()\[\]<>\"'`]|\([^\s()]*\)
 AFTER_A_NAME = ".,;:!?)*_"  # punctuation of the sentence, not of the name
 
 POINTER_FIELDS = frozenset({"content_type", "asset_pointer", "size_bytes", "width", "height", "format"})
+COUNTS = frozenset({"size", "size_bytes", "width", "height"})
 ENTRY_FIELDS = frozenset({"id", "file_id", "name", "size", "mime_type", "width", "height"})
 
 # The table of Python's mimetypes differs between machines and releases, and a conversation's bytes must not.
@@ -90,7 +91,7 @@ class Attachments:
             attachment.mime_type = TYPES.get(form.lower())
         metadata = object_of(part.get("metadata"))
         attachment.name = attachment.name or text_of(metadata.get("file_name")) or text_of(metadata.get("name"))
-        attachment.extra.update(keep_rest(part, POINTER_FIELDS))
+        attachment.extra.update(keep_rest(part, POINTER_FIELDS) | _keep_odd(part, POINTER_FIELDS))
         return self._new_block(key_of(asked), attachment)
 
     def add_entry(self, entry: dict[str, Any]) -> Block | None:
@@ -107,7 +108,7 @@ class Attachments:
             attachment.size_bytes = size_bytes
         elif size_bytes is not None and size_bytes != attachment.size_bytes:
             attachment.extra["uploaded_size_bytes"] = size_bytes  # a picture is made smaller after its upload
-        attachment.extra.update(keep_rest(entry, ENTRY_FIELDS))
+        attachment.extra.update(keep_rest(entry, ENTRY_FIELDS) | _keep_odd(entry, ENTRY_FIELDS))
         return self._new_block(key, attachment)
 
     def add_sandbox_files(self, text: str) -> list[Block]:
@@ -134,6 +135,17 @@ class Attachments:
             return None
         self.blocks[key] = Block(Kind.ATTACHMENT, attachment=attachment)
         return self.blocks[key]
+
+
+def _keep_odd(record: dict[str, Any], fields: frozenset[str]) -> dict[str, Any]:
+    """Return the fields that are known, with another kind of value than can be read."""
+    return {
+        name: value for name, value in record.items() if name in fields and value is not None and _is_odd(name, value)
+    }
+
+
+def _is_odd(name: str, value: Any) -> bool:
+    return count_of(value) is None if name in COUNTS else not isinstance(value, str)
 
 
 def find_sandbox_paths(text: str) -> list[str]:

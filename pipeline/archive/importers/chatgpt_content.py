@@ -23,6 +23,16 @@ KNOWN_BY_NAME = ("tether_browsing_code", "app_pairing_content", "super_widget") 
 FAILED = ("fail", "error")  # beginnings of aggregate_result.status
 
 FLAG_BY_END = {"interrupted": "interrupted", "max_tokens": "truncated"}
+KIND_BY_FIELD: dict[str, type] = {
+    **dict.fromkeys(["text", "content", "language", "url", "title", "snippet", "result", "summary", "name"], str),
+    **dict.fromkeys(["user_profile", "user_instructions", "model_set_context", "repo_summary", "output_str"], str),
+    "parts": list,
+    "thoughts": list,
+    "chunks": list,
+    "state": dict,
+    "metadata": dict,
+}
+THOUGHT_FIELDS = frozenset({"content", "summary", "chunks", "finished"})
 THOUGHTS = frozenset({"thoughts", "reasoning_recap"})  # never the input of a tool
 
 Read = Callable[[dict[str, Any], Attachments], list[Block]]
@@ -85,7 +95,8 @@ def _read_content(content: Any, attachments: Attachments) -> list[Block]:
     if reader is None:
         return _read_unknown(content, attachments)
     blocks = reader.read(content, attachments) or _read_texts(content, KIND_OF_TEXTS.get(str(kind), Kind.TEXT))
-    if len(content) > 2 and (rest := _list_rest(content, reader, blocks)):
+    is_plain = len(content) <= 2 and blocks and blocks[0].text  # nearly always
+    if not is_plain and (rest := _list_rest(content, reader, blocks)):
         if not blocks:
             blocks.append(Block(Kind.CONTEXT))
         blocks[0].extra.update(rest)
@@ -94,13 +105,26 @@ def _read_content(content: Any, attachments: Attachments) -> list[Block]:
 
 def _list_rest(content: dict[str, Any], reader: Reader, blocks: list[Block]) -> dict[str, Any]:
     """Return the fields that no block shows."""
-    rest = keep_rest(content, reader.fields)
+    rest = keep_rest(content, reader.fields) | keep_odd(content)
     shown = {line for block in blocks for line in (block.text or "").split("\n")}
     for name in ("parts", "text", "content"):  # read in place of other fields, where those are missing
         words = [line for text in _list_texts({name: rest.get(name)}) for line in text.split("\n")]
-        if words and shown.issuperset(words):
+        if words and shown.issuperset(words) and not any(map(_is_odd_part, list_of(rest[name]))):
             del rest[name]
     return rest
+
+
+def _is_odd_part(part: Any) -> bool:
+    return part is not None and not isinstance(part, str)
+
+
+def keep_odd(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that are known, with another kind of value than can be read."""
+    return {
+        name: value
+        for name, value in record.items()
+        if name in KIND_BY_FIELD and value is not None and not isinstance(value, KIND_BY_FIELD[name])
+    }
 
 
 def _read_unknown(content: dict[str, Any], attachments: Attachments) -> list[Block]:
@@ -171,18 +195,25 @@ def _read_transcription(part: dict[str, Any], attachments: Attachments) -> list[
     rest = keep_rest(part, frozenset({"content_type", "text", "asset_pointer"}))
     if text := text_of(part.get("text")):
         return [Block(Kind.TEXT, text=text, flags=["transcription"], extra=rest), *pointers]
-    return pointers
+    return [_keep_unknown(part, None), *pointers] if keep_odd(part) else pointers
 
 
 def _read_live_recording(part: dict[str, Any], attachments: Attachments) -> list[Block]:
     fields = ("audio_asset_pointer", "frames_asset_pointers", "video_container_asset_pointer")
     if not any(part.get(field) for field in fields):
         return [_keep_unknown(part, None)]
-    blocks = [block for field in fields for block in collect_pointers(part.get(field), attachments)]
+    blocks = [block for field in fields for block in _take_pointers(part.get(field), attachments)]
     rest = keep_rest(part, frozenset({"content_type", *fields}))
     if rest and blocks and blocks[0].attachment is not None:
         blocks[0].attachment.extra.update(rest)
     return blocks
+
+
+def _take_pointers(value: Any, attachments: Attachments) -> list[Block]:
+    """Take the pointers of a field that has nothing else; what is none is kept raw."""
+    items = [item for item in (value if isinstance(value, list) else [value]) if item]
+    odd = [item for item in items if not text_of(item) and not text_of(object_of(item).get("asset_pointer"))]
+    return [*collect_pointers(items, attachments), *(_keep_unknown(item, None) for item in odd)]
 
 
 def _read_code(content: dict[str, Any], _: Attachments) -> list[Block]:
@@ -208,13 +239,14 @@ def _read_thought(thought: Any) -> list[Block]:
     if isinstance(thought, str) and thought:
         return [Block(Kind.THINKING, text=thought)]
     if not isinstance(thought, dict):
-        return []
+        return [] if thought in (None, "") else [_keep_unknown(thought, None)]
     chunks = "".join(chunk for chunk in list_of(thought.get("chunks")) if isinstance(chunk, str))
     text, summary = text_of(thought.get("content")) or chunks, text_of(thought.get("summary"))
     if not text and not summary:
-        return []
-    extra = keep_rest(thought, frozenset({"content", "summary", "chunks"}))
-    if chunks.strip() and chunks.strip() not in text:
+        return [_keep_unknown(thought, None)] if keep_rest(thought, THOUGHT_FIELDS) or keep_odd(thought) else []
+    extra = keep_rest(thought, frozenset({"content", "summary", "chunks"})) | keep_odd(thought)
+    is_more = chunks.strip() and chunks.strip() not in text
+    if is_more or any(map(_is_odd_part, list_of(thought.get("chunks")))):
         extra["chunks"] = thought["chunks"]  # they repeat the content everywhere else
     if text and summary:
         extra["summary"] = summary
@@ -247,7 +279,7 @@ def _read_browsing(content: dict[str, Any], attachments: Attachments) -> list[Bl
     result = Block(Kind.TOOL_RESULT, text=text)
     if (summary := text_of(content.get("summary"))) and summary != text:
         result.extra["summary"] = summary
-    return [result, *collect_pointers(content.get("assets") or [], attachments)]
+    return [result, *_take_pointers(content.get("assets"), attachments)]
 
 
 def _read_page(content: dict[str, Any], _: Attachments) -> list[Block]:
@@ -274,7 +306,7 @@ def _read_computer(content: dict[str, Any], attachments: Attachments) -> list[Bl
     result = Block(Kind.TOOL_RESULT, text="\n".join(word for word in words if word))
     if state:
         result.extra["state"] = state
-    return [result, *collect_pointers(content.get("screenshot"), attachments)]
+    return [result, *_take_pointers(content.get("screenshot"), attachments)]
 
 
 def _read_citable_output(content: dict[str, Any], _: Attachments) -> list[Block]:
@@ -365,7 +397,7 @@ def _add_what_answers_name(blocks: list[Block], metadata: dict[str, Any], attach
 
 def _add_metadata(blocks: list[Block], metadata: dict[str, Any], attachments: Attachments) -> None:
     if entries := metadata.get("attachments"):
-        blocks += [block for entry in objects_of(entries) if (block := attachments.add_entry(entry))]
+        blocks += [block for entry in list_of(entries) for block in _read_entry(entry, attachments)]
     if result := metadata.get("aggregate_result"):
         for shown in objects_of(object_of(result).get("messages")):
             blocks += collect_pointers(shown.get("image_url"), attachments)
@@ -377,6 +409,16 @@ def _add_metadata(blocks: list[Block], metadata: dict[str, Any], attachments: At
                 block.kind = Kind.CONTEXT
     if details := metadata.get("finish_details"):
         _flag_end(blocks, object_of(details).get("type"))
+
+
+def _read_entry(entry: Any, attachments: Attachments) -> list[Block]:
+    """Read an item of metadata.attachments; a text alone is the id of a file."""
+    if text_of(entry):
+        entry = {"id": entry}
+    if not isinstance(entry, dict):
+        return [] if entry is None else [_keep_unknown(entry, None)]
+    block = attachments.add_entry(entry)
+    return [block] if block else []
 
 
 def _add_instructions(blocks: list[Block], data: dict[str, Any]) -> None:

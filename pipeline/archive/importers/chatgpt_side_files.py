@@ -56,8 +56,8 @@ def name_side_file(seen: Peek) -> SideFile | None:
 def _name_object(value: dict[str, Any], *, is_in_textdocs: bool) -> SideFile | None:
     if "mapping" in value or "messages" in value:
         return None
-    if all(name.endswith(".dat") and isinstance(asset, str) for name, asset in value.items()):
-        return SideFile.ASSET_NAMES if value else None
+    if _names_assets(value):
+        return SideFile.ASSET_NAMES
     if isinstance(value.get("id"), str) and "email" in value and _is_account(value):
         return SideFile.ACCOUNT
     if isinstance(value.get("content"), str) and (is_in_textdocs or "textdoc_type" in value or "textdoc_id" in value):
@@ -65,6 +65,12 @@ def _name_object(value: dict[str, Any], *, is_in_textdocs: bool) -> SideFile | N
     if any(list_shard_numbers(item) for item in value.values()):
         return SideFile.MANIFEST
     return SideFile.GROUP_CHATS if value.keys() == {"chats"} else None
+
+
+def _names_assets(value: dict[str, Any]) -> bool:
+    """Whether an object is a flat map of names. A file may have none."""
+    is_flat = all(name.endswith(".dat") and isinstance(asset, str | None) for name, asset in value.items())
+    return is_flat and any(isinstance(asset, str) for asset in value.values())
 
 
 def _is_account(value: dict[str, Any]) -> bool:

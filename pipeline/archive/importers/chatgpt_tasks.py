@@ -13,12 +13,18 @@ from pipeline.archive.importers.chatgpt_files import files_around
 from pipeline.archive.importers.chatgpt_side_files import is_task
 from pipeline.archive.importers.chatgpt_values import keep_rest
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
-from pipeline.archive.importers.values import count_of, list_of, object_of, text_of
+from pipeline.archive.importers.odd_values import UNKNOWN_TYPE, warn
+from pipeline.archive.importers.values import count_of, list_of, object_of, odd_of, text_of
 from pipeline.archive.reading import read_items
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
 
 NULLS = frozenset({"none", "null"})  # how these files write that nothing is there
+KIND_BY_FIELD: dict[str, type] = {
+    **dict.fromkeys(["id", "previous_turn_id", "turn_status"], str),
+    **dict.fromkeys(["input_items", "output_items"], list),
+}
+ITEM_FIELDS = frozenset({"type", "role", "content"})
 TASK_FIELDS = frozenset({"id", "title", "turns"})
 TURN_FIELDS = frozenset({"id", "role", "input_items", "output_items", "previous_turn_id", "turn_status"})
 
@@ -28,7 +34,7 @@ class ChatGptTasksImporter:
 
     name = "chatgpt_tasks"
     provider = "chatgpt"
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         if any(map(is_task, peek.items)):
@@ -54,19 +60,22 @@ class ChatGptTasksImporter:
             native_id=record.key,
             account=text_of(object_of(record.context).get("account")),
             flags=["codex_task"],
-            extra=_keep_said(task, TASK_FIELDS),
+            extra=_keep_said(task, TASK_FIELDS) | odd_of(task, {"title": str}),
         )
         previous: str | None = None
         for number, turn in enumerate(list_of(task.get("turns"))):
-            message = _read_turn(object_of(turn), number, previous, conversation)
+            if turn is None:
+                continue
+            message = _read_turn(turn, number, previous, conversation)
             conversation.messages.append(message)
             previous = message.key
         settle_tree(conversation, leaf=previous)
-        choose_title(conversation, (text_of(task.get("title")), "provider"))
+        choose_title(conversation, (_say(task.get("title")), "provider"))
         return Parsed(conversation)
 
 
-def _read_turn(turn: dict[str, Any], number: int, previous: str | None, conversation: Conversation) -> Message:
+def _read_turn(value: Any, number: int, previous: str | None, conversation: Conversation) -> Message:
+    turn = object_of(value)
     key, taken = text_of(turn.get("id")) or f"turn-{number}", {message.key for message in conversation.messages}
     role = turn.get("role")
     message = Message(key if key not in taken else f"{key}~{number + 1}", role=Role.UNKNOWN)
@@ -74,22 +83,30 @@ def _read_turn(turn: dict[str, Any], number: int, previous: str | None, conversa
         message.role, message.origin = Role.USER, Origin.HUMAN
     elif role == Role.ASSISTANT:
         message.role = Role.ASSISTANT
+    else:
+        warn(conversation, "unknown_role")
+        message.extra = {} if role is None else {"role": role}
     message.parent = previous if "previous_turn_id" not in turn else _say(turn["previous_turn_id"]) or previous
     message.status = _say(turn.get("turn_status"))
-    for item in [*list_of(turn.get("input_items")), *list_of(turn.get("output_items"))]:
-        message.blocks += _read_item(item)
-    message.extra = _keep_said(turn, TURN_FIELDS)
-    unknown = sum("unknown_type" in block.flags for block in message.blocks)
-    if unknown:
-        conversation.warnings["unknown_type"] = conversation.warnings.get("unknown_type", 0) + unknown
+    items = [*list_of(turn.get("input_items")), *list_of(turn.get("output_items"))]
+    for item in items if isinstance(value, dict) else [value]:
+        message.blocks += [] if item is None else _read_item(item)
+    message.extra |= _keep_said(turn, TURN_FIELDS) | odd_of(turn, KIND_BY_FIELD)
+    for block in message.blocks:
+        if UNKNOWN_TYPE in block.flags:
+            warn(conversation, UNKNOWN_TYPE)
     return message
 
 
 def _read_item(item: Any) -> list[Block]:
     content = object_of(item).get("content")
     if object_of(item).get("type") != "message" or not isinstance(content, list):
-        return [Block(Kind.CONTEXT, raw=item, flags=["unknown_type"])]
-    return [block for piece in content if piece is not None for block in _read_piece(piece)]
+        return [Block(Kind.CONTEXT, raw=item, flags=[UNKNOWN_TYPE])]
+    blocks = [block for piece in content if piece is not None for block in _read_piece(piece)]
+    if rest := keep_rest(item, ITEM_FIELDS) | odd_of(item, {"role": str}):
+        blocks = blocks or [Block(Kind.CONTEXT)]
+        blocks[0].extra.update(rest)
+    return blocks
 
 
 def _read_piece(piece: Any) -> list[Block]:
@@ -99,9 +116,9 @@ def _read_piece(piece: Any) -> list[Block]:
         return [Block(Kind.CITATION, text=_name_lines(path, fields), extra={"source": fields})]
     if kind in ("text", None) and text:
         return [Block(Kind.TEXT, text=text)]
-    if kind == "text":
+    if kind == "text" and fields.get("text") in (None, ""):
         return []
-    return [Block(Kind.TEXT if text else Kind.CONTEXT, text=text, raw=piece, flags=["unknown_type"])]
+    return [Block(Kind.TEXT if text else Kind.CONTEXT, text=text, raw=piece, flags=[UNKNOWN_TYPE])]
 
 
 def _name_lines(path: str, fields: dict[str, Any]) -> str:

@@ -17,10 +17,10 @@ from pipeline.archive.importers.claude_chats import PROVIDER, parse_chat
 from pipeline.archive.importers.claude_designs import is_design_chat, parse_design_chat
 from pipeline.archive.importers.claude_projects import SideFiles, is_memory, is_project, is_user
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
-from pipeline.archive.importers.values import list_of, object_of, objects_of, text_of
+from pipeline.archive.importers.values import id_of, list_of, object_of, objects_of, text_of
 from pipeline.archive.reading import hash_record, read_items
 
-LOOKED_AT = 8  # values of a peek
+LOOKED_AT = 32  # values of a peek
 DEEPEST_ADDRESS = 4  # levels of a list of addresses
 ZIP_ADDRESS = re.compile(r"https?://[^?#]*\.zip(?:[?#]|$)", re.IGNORECASE)
 PART_ADDRESS = re.compile(
@@ -35,7 +35,7 @@ class ClaudeImporter:
 
     name = "claude"
     provider = PROVIDER
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         for value in _list_values(peek):
@@ -100,7 +100,7 @@ def _make_record(value: Json, place: str, beside: SideFiles) -> Record | Skip:
     chat = object_of(value)
     if not isinstance(chat.get("chat_messages"), list) and not is_design_chat(chat):
         return _refuse(value, place)
-    key = text_of(chat.get("uuid")) or _derive_id(chat)
+    key = id_of(chat.get("uuid")) or _derive_id(chat)
     context, sources = _look_beside(chat, beside)
     return Record(key, place, chat, context or None, sources)
 

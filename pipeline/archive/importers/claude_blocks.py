@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from pipeline.archive.conversations import Attachment, AttachmentStatus, Block, Kind
@@ -19,6 +19,7 @@ from pipeline.archive.importers.values import (
     list_of,
     object_of,
     objects_of,
+    rest_and_odd_of,
     rest_of,
     text_of,
     without_secrets,
@@ -31,6 +32,18 @@ KNOWN_OF_FILE = frozenset(
     | {"file_uuid", "uuid", "file_name", "name", "title"}
 )
 KNOWN_OF_SOURCE = frozenset({"type", "data", "media_type", "url", "file_id"})
+CODE_FIELDS = ("code", "text", "content")
+KNOWN_OF_TEXT_ITEM = ("type", "text", "uuid")  # of a tool's result
+KIND_BY_FIELD: dict[str, type] = {
+    **dict.fromkeys(["thinking", "id", "name", "tool_use_id", "language", "file_uuid", "uuid", "file_name"], str),
+    **dict.fromkeys(["title", "mime_type", "media_type", "data", "url", "file_id", "extracted_content"], str),
+    **dict.fromkeys(["cut_off", "is_error"], bool),
+    "citations": list,
+    "source": dict,
+    "size_bytes": int,
+    "file_size": int,
+}
+COUNTS = ("size_bytes", "file_size")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")  # of a type: short enough for a report, and no text
 
 
@@ -82,7 +95,7 @@ class BlockReader:
                 files += self._read_file(item)
             elif isinstance(item, dict):
                 texts += _tell_item(item)
-                others += [] if item.get("type") == "text" else [without_secrets(item)]
+                others += [] if _is_text_alone(item) else [without_secrets(item)]
             elif item is not None:
                 others.append(item)
         return "\n".join(texts) if texts else None, files, others
@@ -106,9 +119,10 @@ class BlockReader:
             self.warnings["malformed_block"] += 1
             yield self.read_unknown(item, flag="malformed")
             return
-        yield Block(Kind.TEXT, text=item["text"], extra=rest_of(item, ("type", "text", "citations")))
+        yield Block(Kind.TEXT, text=item["text"], extra=list_rest(item, ("type", "text", "citations")))
         for citation in list_of(item.get("citations")):
-            yield _read_citation(citation)
+            if citation is not None:
+                yield _read_citation(citation)
 
     def _read_thinking(self, item: dict[str, Any]) -> Iterator[Block]:
         text = item["thinking"] if isinstance(item.get("thinking"), str) else None
@@ -116,7 +130,7 @@ class BlockReader:
         summaries = [text_of(summary.get("summary")) for summary in objects_of(item.get("summaries"))]
         if not text and any(summaries):
             text, flags = "\n".join(filter(None, summaries)), [*flags, "summary"]
-        yield Block(Kind.THINKING, text=text, flags=flags, extra=rest_of(item, ("type", "thinking", "cut_off")))
+        yield Block(Kind.THINKING, text=text, flags=flags, extra=list_rest(item, ("type", "thinking", "cut_off")))
 
     def _read_redacted(self, item: dict[str, Any]) -> Iterator[Block]:
         yield Block(Kind.THINKING, flags=["redacted"], extra=rest_of(item, ("type", "data")))
@@ -127,7 +141,7 @@ class BlockReader:
             tool_name=text_of(item.get("name")),
             call_id=text_of(item.get("id")),
             input=item.get("input"),
-            extra=rest_of(item, ("type", "name", "id", "input")),
+            extra=list_rest(item, ("type", "name", "id", "input")),
         )
 
     def _read_tool_result(self, item: dict[str, Any]) -> Iterator[Block]:
@@ -139,7 +153,7 @@ class BlockReader:
             tool_name=text_of(item.get("name")),
             call_id=text_of(item.get("tool_use_id")),
             is_error=True if is_failure else flag_of(item.get("is_error")),
-            extra=rest_of(item, ("type", "name", "tool_use_id", "content", "is_error")),
+            extra=list_rest(item, ("type", "name", "tool_use_id", "content", "is_error")),
         )
         if others:
             result.extra["content"] = others
@@ -164,7 +178,7 @@ class BlockReader:
             attachment.size_bytes = count_of(item.get("size_bytes"))
         attachment.id = first_text(item.get("file_uuid"), item.get("uuid"), source.get("file_id"))
         attachment.name = first_text(item.get("file_name"), item.get("name"), item.get("title"))
-        attachment.extra = {**rest_of(source, KNOWN_OF_SOURCE), **rest_of(item, KNOWN_OF_FILE)}
+        attachment.extra = {**list_rest(source, KNOWN_OF_SOURCE), **list_rest(item, KNOWN_OF_FILE)}
         yield block_of(attachment)
 
     def _read_voice_note(self, item: dict[str, Any]) -> Iterator[Block]:
@@ -189,12 +203,27 @@ class BlockReader:
         yield Block(Kind.ATTACHMENT, attachment=attachment, raw=without_secrets(item))
 
     def _read_code(self, item: dict[str, Any]) -> Iterator[Block]:
-        text = first_text(item.get("code"), item.get("text"), item.get("content"))
+        text = first_text(*(item.get(name) for name in CODE_FIELDS))
         raw = None if text else without_secrets(item)
-        yield Block(Kind.CODE, text=text, language=text_of(item.get("language")), raw=raw)
+        extra = {} if raw else list_rest(item, ("type", "language", *CODE_FIELDS))
+        yield Block(Kind.CODE, text=text, language=text_of(item.get("language")), raw=raw, extra=extra)
 
     def _read_budget(self, item: dict[str, Any]) -> Iterator[Block]:
         yield Block(Kind.CONTEXT, raw=item)
+
+
+def list_rest(record: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return what is not known, and of what is known that with another kind of value than can be read."""
+    rest = rest_and_odd_of(record, known, KIND_BY_FIELD)
+    for name in COUNTS:
+        if name in rest and name in known and count_of(rest[name]) is not None:
+            del rest[name]  # a count that is written as a text
+    return rest
+
+
+def _is_text_alone(item: dict[str, Any]) -> bool:
+    """Whether an item of a tool's result is told by its text."""
+    return item.get("type") == "text" and isinstance(item.get("text"), str) and not rest_of(item, KNOWN_OF_TEXT_ITEM)
 
 
 def _tell_item(item: dict[str, Any]) -> list[str]:

@@ -12,11 +12,11 @@ from pipeline.archive.importers.claude_messages import (
     MessageReader,
     drop_empty,
     find_leaf,
-    read_time_of,
+    read_chat_time,
 )
 from pipeline.archive.importers.claude_projects import attach_project
 from pipeline.archive.importers.interface import Parsed, Record
-from pipeline.archive.importers.values import first_text, list_of, object_of, rest_of, text_of
+from pipeline.archive.importers.values import first_text, id_of, list_of, object_of, odd_of, rest_of, text_of
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
 
@@ -25,6 +25,11 @@ KNOWN = frozenset(
     {"uuid", "name", "title", "created_at", "updated_at", "account", "model", "settings", "chat_messages"}
     | {"is_starred", "is_temporary", "project_uuid", "project", "current_leaf_message_uuid"}
 )
+KIND_BY_FIELD: dict[str, type] = {
+    **dict.fromkeys(["uuid", "name", "title", "model", "project_uuid", "current_leaf_message_uuid"], str),
+    **dict.fromkeys(["account", "project"], dict),
+    **dict.fromkeys(["is_starred", "is_temporary"], bool),
+}
 LONGEST_TITLE = 200  # characters of a summary in one line; longer ones are articles about the chat
 
 
@@ -56,7 +61,7 @@ def _read_facts(chat: dict[str, Any], context: dict[str, Any], key: str, warning
     conversation = Conversation(
         PROVIDER,
         key,
-        is_id_derived=text_of(chat.get("uuid")) != key,
+        is_id_derived=id_of(chat.get("uuid")) != key,
         account=first_text(object_of(chat.get("account")).get("uuid"), context.get("account")),
         model=text_of(chat.get("model")),
         project_id=first_text(chat.get("project_uuid"), project.get("uuid")),
@@ -64,10 +69,12 @@ def _read_facts(chat: dict[str, Any], context: dict[str, Any], key: str, warning
         flags=[flag for flag, name in flags if chat.get(name) is True],
         settings=chat.get("settings") or None,
         warnings=warnings,
-        extra=drop_empty(rest_of(chat, KNOWN)),
+        extra=drop_empty(rest_of(chat, KNOWN) | odd_of(chat, KIND_BY_FIELD)),
     )
-    conversation.created = read_time_of(chat, "created_at", conversation.extra, warnings)
-    conversation.updated = read_time_of(chat, "updated_at", conversation.extra, warnings)
+    if more := rest_of(project, ("uuid", "name")) | odd_of(project, {"uuid": str, "name": str}):
+        conversation.extra["project"] = more
+    conversation.created = read_chat_time(chat, "created_at", conversation.extra, warnings)
+    conversation.updated = read_chat_time(chat, "updated_at", conversation.extra, warnings)
     return conversation
 
 

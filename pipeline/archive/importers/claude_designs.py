@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from pipeline.archive.conversations import Attachment, Block, Conversation, Json, Kind, Message, Origin, Role, Usage
 from pipeline.archive.importers.claude_blocks import NOT_IN_EXPORT, BlockReader
-from pipeline.archive.importers.claude_messages import ROLE_BY_SENDER, read_time_of
+from pipeline.archive.importers.claude_messages import ROLE_BY_SENDER, read_chat_time
 from pipeline.archive.importers.claude_projects import attach_project
 from pipeline.archive.importers.inline_files import attach_url, block_of, keep_inline
 from pipeline.archive.importers.interface import Parsed, Record
-from pipeline.archive.importers.values import count_of, first_text, list_of, object_of, rest_of, text_of
+from pipeline.archive.importers.values import (
+    count_of,
+    first_text,
+    id_of,
+    list_of,
+    object_of,
+    objects_of,
+    rest_and_odd_of,
+    text_of,
+)
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
 
@@ -22,14 +31,23 @@ KNOWN_OF_CONTENT = frozenset(
     {"content", "contentBlocks", "attachments", "authorName", "turnInputTokens", "turnOutputTokens"}
 )
 
+KIND_BY_FIELD: dict[str, type] = {
+    **dict.fromkeys(["uuid", "title", "name", "authorName", "id", "content", "text", "thinking"], str),
+    **dict.fromkeys(["contentBlocks", "attachments"], list),
+    "turnInputTokens": int,
+    "turnOutputTokens": int,
+    "hidden": bool,
+}
+
 
 def is_design_chat(value: Json) -> bool:
-    """Whether a value is a design chat: messages whose content is an object, in a project."""
+    """Whether a value is a design chat: messages in a project, with an object for content as far as they have any."""
     fields = object_of(value)
     if not isinstance(fields.get("messages"), list) or not isinstance(fields.get("project"), dict):
         return False
-    contents = [object_of(message).get("content") for message in fields["messages"] if isinstance(message, dict)]
-    return "uuid" in fields and all(content is None or isinstance(content, dict) for content in contents)
+    contents = [message.get("content") for message in objects_of(fields["messages"])]
+    said = [content for content in contents if content is not None]
+    return "uuid" in fields and (not said or any(isinstance(content, dict) for content in said))
 
 
 def parse_design_chat(record: Record, provider: str) -> Parsed:
@@ -41,18 +59,22 @@ def parse_design_chat(record: Record, provider: str) -> Parsed:
     conversation = Conversation(
         provider,
         record.key,
-        is_id_derived=text_of(chat.get("uuid")) != record.key,
+        is_id_derived=id_of(chat.get("uuid")) != record.key,
         account=text_of(context.get("account")),
         project_id=text_of(project.get("uuid")),
         project_name=text_of(project.get("name")),
         flags=["design"],
-        extra=rest_of(chat, KNOWN),
+        extra=_list_rest(chat, KNOWN),
         warnings=warnings,
     )
+    if more := rest_and_odd_of(project, ("uuid", "name"), KIND_BY_FIELD):
+        conversation.extra["project"] = more
     conversation.messages = list(_read_messages(list_of(chat.get("messages")), extras, warnings))
     times = [message.created for message in conversation.messages if message.created]
-    conversation.created = read_time_of(chat, "created_at", conversation.extra, warnings) or next(iter(times), None)
-    conversation.updated = read_time_of(chat, "updated_at", conversation.extra, warnings) or next(reversed(times), None)
+    conversation.created = read_chat_time(chat, "created_at", conversation.extra, warnings) or next(iter(times), None)
+    conversation.updated = read_chat_time(chat, "updated_at", conversation.extra, warnings) or next(
+        reversed(times), None
+    )
     settle_tree(conversation, leaf=conversation.messages[-1].key if conversation.messages else None)
     attach_project(conversation, object_of(context.get("project")), extras)
     choose_title(conversation, (first_text(chat.get("title"), chat.get("name")), "provider"))
@@ -80,7 +102,8 @@ def _read_message(
     if not isinstance(value, dict):
         warnings["malformed_message"] += 1
         return Message(key, blocks=[reader.read_unknown(value, flag="malformed")])
-    content = object_of(value.get("content"))
+    content = value.get("content")
+    content = content if isinstance(content, dict) else {"content": content}
     role = ROLE_BY_SENDER.get(first_text(value.get("role"), value.get("sender")) or "", Role.UNKNOWN)
     message = Message(
         key,
@@ -90,10 +113,13 @@ def _read_message(
         author=text_of(content.get("authorName")),
         blocks=[*_read_blocks(content, reader), *_read_attachments(content, reader, extras)],
         usage=_read_usage(content, key),
-        extra={**rest_of(value, KNOWN_OF_MESSAGE), **rest_of(content, KNOWN_OF_CONTENT)},
+        extra={**rest_and_odd_of(value, KNOWN_OF_MESSAGE, {"uuid": str}), **_list_rest(content, KNOWN_OF_CONTENT)},
     )
-    message.created = read_time_of(value, "created_at", message.extra, warnings)
-    message.updated = read_time_of(value, "updated_at", message.extra, warnings)
+    if role == Role.UNKNOWN:
+        warnings["unknown_sender"] += 1
+        message.extra["sender"] = value.get("role", value.get("sender"))
+    message.created = read_chat_time(value, "created_at", message.extra, warnings)
+    message.updated = read_chat_time(value, "updated_at", message.extra, warnings)
     return message
 
 
@@ -105,16 +131,17 @@ def _read_blocks(content: dict[str, Any], reader: BlockReader) -> Iterator[Block
     for item in items:
         fields = object_of(item)
         if fields.get("type") == "thinking":
-            yield Block(Kind.THINKING, text=first_text(fields.get("text"), fields.get("thinking")))
-        elif fields.get("type") == "tool_call":
-            yield from _read_call(object_of(fields.get("toolCall")), reader)
-        else:
+            text = first_text(fields.get("text"), fields.get("thinking"))
+            yield Block(Kind.THINKING, text=text, extra=_list_rest(fields, ("type", "text", "thinking")))
+        elif fields.get("type") == "tool_call" and isinstance(fields.get("toolCall"), dict):
+            yield from _read_call(fields["toolCall"], reader)
+        elif item is not None:
             yield from reader.read([item])
 
 
 def _read_call(call: dict[str, Any], reader: BlockReader) -> Iterator[Block]:
     name, call_id = text_of(call.get("name")), text_of(call.get("id"))
-    extra = rest_of(call, ("id", "name", "input", "output"))
+    extra = _list_rest(call, ("id", "name", "input", "output"))
     yield Block(Kind.TOOL_USE, tool_name=name, call_id=call_id, input=call.get("input"), extra=extra)
     if call.get("output") is not None:
         text, files, others = reader.read_result(call["output"])
@@ -148,8 +175,12 @@ def _read_attachment(item: dict[str, Any], extras: dict[str, bytes]) -> Attachme
     else:
         attachment = Attachment(mime_type=mime_type, purpose="upload", reason=NOT_IN_EXPORT)
     attachment.id, attachment.name = text_of(item.get("id")), text_of(item.get("name"))
-    attachment.extra = rest_of(item, ("id", "name", "content", "hidden"))
+    attachment.extra = _list_rest(item, ("id", "name", "content", "hidden"))
     return attachment
+
+
+def _list_rest(record: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    return rest_and_odd_of(record, known, KIND_BY_FIELD)
 
 
 def _read_usage(content: dict[str, Any], key: str) -> Usage | None:

@@ -12,22 +12,24 @@ from pipeline.archive.conversations import (
     AttachmentStatus,
     Block,
     Conversation,
+    Kind,
     Message,
     Origin,
     Role,
 )
-from pipeline.archive.importers.claude_blocks import NOT_IN_EXPORT, BlockReader
+from pipeline.archive.importers.claude_blocks import NOT_IN_EXPORT, BlockReader, list_rest
 from pipeline.archive.importers.inline_files import block_of, keep_inline
+from pipeline.archive.importers.odd_values import TIME_WITHOUT_ZONE
 from pipeline.archive.importers.values import (
     count_of,
     first_text,
     list_of,
     object_of,
-    rest_of,
+    rest_and_odd_of,
     text_of,
 )
 from pipeline.archive.reading import hash_record
-from pipeline.archive.times import is_damaged_time, read_time
+from pipeline.archive.times import is_damaged_time, lacks_zone, read_time
 
 ROOT = "00000000-0000-4000-8000-000000000000"  # stands for no parent
 ROLE_BY_SENDER = {
@@ -41,6 +43,10 @@ KNOWN = frozenset(
     {"uuid", "sender", "role", "text", "content", "model", "stop_reason", "created_at", "updated_at"}
     | {"attachments", "files", "files_v2", "parent_message_uuid"}
 )
+KIND_BY_FIELD: dict[str, type] = {
+    **dict.fromkeys(["uuid", "sender", "role", "text", "model", "stop_reason", "parent_message_uuid"], str),
+    **dict.fromkeys(["attachments", "files", "files_v2"], list),
+}
 KNOWN_OF_ATTACHMENT = ("id", "file_name", "file_size", "extracted_content")
 KNOWN_OF_FILE = ("file_uuid", "uuid", "file_name", "size_bytes", "file_size")
 MIME_TYPE_BY_WORD = {
@@ -107,19 +113,35 @@ class MessageReader:
             model=text_of(value.get("model")),
             status=text_of(value.get("stop_reason")),
             blocks=[*self._read_content(value), *self._read_attachments(value), *self._read_files(value)],
-            extra=drop_empty(rest_of(value, KNOWN)),
+            extra=drop_empty(rest_and_odd_of(value, KNOWN, KIND_BY_FIELD)),
         )
+        self._keep_other_text(value, message)
         if role == Role.UNKNOWN:
             self._warnings["unknown_sender"] += 1
             message.extra["sender"] = value.get("sender", value.get("role"))
-        message.created = read_time_of(value, "created_at", message.extra, self._warnings)
-        message.updated = read_time_of(value, "updated_at", message.extra, self._warnings)
+        message.created = read_chat_time(value, "created_at", message.extra, self._warnings)
+        message.updated = read_chat_time(value, "updated_at", message.extra, self._warnings)
         return message
 
     def _read_content(self, value: dict[str, Any]) -> list[Block]:
         """Return the blocks of `content`; `text` repeats them in short and stands in only where there are none."""
         content = value.get("content")
-        return self._blocks.read(value.get("text") if content in (None, [], "") else content)
+        return self._blocks.read(value.get("text") if _says_nothing(content) else content)
+
+    def _keep_other_text(self, value: dict[str, Any], message: Message) -> None:
+        """Keep a `text` that has not the words of `content`, of which it should be a copy."""
+        text = text_of(value.get("text"))
+        if text is None:
+            return
+        has_words = False
+        for block in message.blocks:
+            if block.kind == Kind.TEXT and block.text:
+                has_words = True
+                if block.text == text or block.text.strip() in text:
+                    return
+        if has_words:
+            message.extra["text"] = text
+            self._warnings["text_differs"] += 1
 
     def _read_attachments(self, value: dict[str, Any]) -> Iterator[Block]:
         for item in list_of(value.get("attachments")):
@@ -132,7 +154,7 @@ class MessageReader:
         """Return an upload: the text that was extracted from it is the only copy that the export has."""
         name, text = text_of(item.get("file_name")), item.get("extracted_content")
         mime_type = _find_mime_type(text_of(item.get("file_type")) or "")
-        extra = rest_of(item, KNOWN_OF_ATTACHMENT)
+        extra = list_rest(item, KNOWN_OF_ATTACHMENT)
         facts: dict[str, Any] = {"id": text_of(item.get("id")), "name": name, "extra": extra}
         size_bytes = count_of(item.get("file_size"))
         if isinstance(text, str) and text:
@@ -161,7 +183,8 @@ class MessageReader:
             if twin is None:
                 merged.append(item)
             else:
-                merged[twin] = {**object_of(item), **object_of(merged[twin])}
+                said = {name: found for name, found in object_of(merged[twin]).items() if found is not None}
+                merged[twin] = {**object_of(item), **said}
         for item in merged:
             yield self._read_file(item)
 
@@ -177,7 +200,7 @@ class MessageReader:
                 size_bytes=count_of(item.get("size_bytes", item.get("file_size"))),
                 purpose="upload",
                 reason=NOT_IN_EXPORT,
-                extra=rest_of(item, KNOWN_OF_FILE),
+                extra=list_rest(item, KNOWN_OF_FILE),
             )
         )
 
@@ -189,10 +212,10 @@ class MessageReader:
         """Give each message its parent: as the export says, or the message before it where it says nothing."""
         messages = self._conversation.messages
         named = {message.key: _find_parent(self._values[message.key]) for message in messages}
-        is_linear = not any(named.values())
+        is_linear = not (set(named.values()) - {None, ROOT}) and not _are_first_prompts(messages, named)
         for place, message in enumerate(messages):
             parent = named[message.key]
-            if parent == ROOT:
+            if parent == ROOT and not is_linear:
                 continue
             if parent in named:
                 message.parent = parent
@@ -225,9 +248,33 @@ def read_time_of(record: dict[str, Any], name: str, extra: dict[str, Any], warni
     return time
 
 
+def read_chat_time(record: dict[str, Any], name: str, extra: dict[str, Any], warnings: Counter[str]) -> str | None:
+    """Return a time, as `read_time_of` does; one that has no zone is counted."""
+    time = read_time_of(record, name, extra, warnings)
+    if time != record.get(name) and lacks_zone(record.get(name)):
+        warnings[TIME_WITHOUT_ZONE] += 1
+    return time
+
+
 def drop_empty(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields that say something: exports write many of them as empty texts and lists."""
     return {name: value for name, value in fields.items() if value not in ("", [], {})}
+
+
+def _are_first_prompts(messages: list[Message], named: dict[str, str | None]) -> bool:
+    """Whether there is nothing but versions of the first prompt: an answer is never the first message."""
+    return ROOT in named.values() and all(message.role == Role.USER for message in messages)
+
+
+def _says_nothing(content: Any) -> bool:
+    """Whether there are no blocks, or only texts without a word."""
+    if not isinstance(content, list):
+        return content in (None, "")
+    for item in content:
+        is_empty = item.get("type") == "text" and item.get("text") == "" if isinstance(item, dict) else not item
+        if not is_empty:
+            return False
+    return True
 
 
 def _find_parent(value: Any) -> str | None:

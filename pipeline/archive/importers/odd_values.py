@@ -9,6 +9,7 @@ from pipeline.archive.times import is_damaged_time, read_time
 
 UNKNOWN_TYPE = "unknown_type"
 DAMAGED_TIME = "damaged_time"
+TIME_WITHOUT_ZONE = "time_without_zone"  # taken for UTC
 
 
 def warn(conversation: Conversation, what: str) -> None:

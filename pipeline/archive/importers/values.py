@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pipeline.archive.conversations import Json
@@ -34,6 +34,21 @@ def text_of(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def id_of(value: Any) -> str | None:
+    """Return an id, also one that is written as a number; or None."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else text_of(value)
+
+
+def odd_of(record: dict[str, Any], kind_by_name: Mapping[str, type]) -> dict[str, Any]:
+    """Return the fields that are there with another kind of value than is known: nothing can be read from them."""
+    odd = {}
+    for name, kind in kind_by_name.items():
+        found = record.get(name)
+        if found is not None and type(found) is not kind and not isinstance(found, kind):  # the first is faster
+            odd[name] = found
+    return odd
+
+
 def first_text(*values: Any) -> str | None:
     """Return the first text that is not empty, or None."""
     return next((value for value in values if isinstance(value, str) and value), None)
@@ -59,6 +74,18 @@ def rest_of(record: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
         for name, value in record.items()
         if name not in known and name not in SECRETS and value is not None
     }
+
+
+def rest_and_odd_of(record: dict[str, Any], known: Collection[str], kind_by_name: Mapping[str, type]) -> dict[str, Any]:
+    """Return what `rest_of` returns, and of the fields that are known those with another kind of value."""
+    rest = {}
+    for name, value in record.items():
+        if value is None or name in SECRETS:
+            continue
+        kind = kind_by_name.get(name) if name in known else None
+        if name not in known or (kind is not None and not isinstance(value, kind)):
+            rest[name] = without_secrets(value)
+    return rest
 
 
 def without_secrets(value: Any) -> Any:

@@ -20,7 +20,7 @@ from pipeline.archive.reading.members import Member, Peek
 
 PEEK_BYTES = 64 * 1024
 PEEK_LINES = 32
-PEEK_ELEMENTS = 4
+PEEK_ELEMENTS = 32  # of an array, which may begin with many chats that are empty
 PEEK_EVENTS = 2000  # of the streaming parser: an object with long texts is read further than one with short ones
 PEEK_REACH_BYTES = 64 * 1024 * 1024  # for an image as text before the keys that tell
 PEEK_CHARACTERS = 1000  # of a text in a peek's items

@@ -158,6 +158,8 @@ def _name_of(attachment: Attachment) -> str:
 def _name_file(attachment: Attachment) -> str:
     """Return a name for the file: one that has no ending gets that of its type, so that programs know it."""
     name = _name_of(attachment)
+    if attachment.is_derived and not _TEXT_NAMES.search(name):
+        return f"{name}.txt"  # the words of a PDF are no PDF
     return name if re.search(r"\.\w{1,8}$", name) else name + _ENDINGS.get((attachment.mime_type or "").lower(), "")
 
 

@@ -159,14 +159,21 @@ def _write_json(value: Json) -> str:
 
 
 def _show_result(block: Block, notes: tuple[str, ...]) -> Piece:
-    raw = block.text if block.text is not None or block.raw is None else _write_json(block.raw)
-    text, more = cut_text(clean_text(raw or "").strip("\n"), lines=RESULT_LINES)
+    text, more = cut_text(clean_text(_read_result(block)).strip("\n"), lines=RESULT_LINES)
     if block.exit_code is not None:
         notes = (*notes, f"exit code {block.exit_code}")
     title = clean_line(block.tool_name or "")
     return Piece(
         Kind.TOOL_RESULT, text, title, notes=notes, more=more, is_error=block.is_error is True, call_id=block.call_id
     )
+
+
+def _read_result(block: Block) -> str:
+    """Return what a tool gave back: in words, or else as it was."""
+    if block.text is not None:
+        return block.text
+    value = block.extra.get("content") if block.raw is None else block.raw
+    return "" if value is None else _write_json(value)
 
 
 def _show_context(block: Block, notes: tuple[str, ...]) -> Piece:
