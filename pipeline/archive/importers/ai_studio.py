@@ -86,7 +86,7 @@ class AiStudioImporter:
 
     name = "ai_studio"
     provider = "ai_studio"
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         if peek.kind not in ("object", "array", "lines"):

@@ -33,7 +33,7 @@ class ClaudeCodeImporter:
 
     name = "claude_code"
     provider = PROVIDER
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         values = objects_of(list(peek.items))

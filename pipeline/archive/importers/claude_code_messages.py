@@ -11,7 +11,7 @@ from pipeline.archive.conversations import Block, Kind, Message, Origin, Role
 from pipeline.archive.importers.claude_blocks import BlockReader
 from pipeline.archive.importers.claude_code_lines import is_copied_summary, session_of
 from pipeline.archive.importers.claude_code_words import attribute
-from pipeline.archive.importers.claude_messages import read_time_of
+from pipeline.archive.importers.odd_values import read_odd_time
 from pipeline.archive.importers.values import (
     SECRETS,
     count_of,
@@ -57,7 +57,7 @@ class LineReader:
             blocks=self._read_blocks(line, role),
             extra=self._list_rest(line, body),
         )
-        message.created = read_time_of(line, "timestamp", message.extra, self._warnings)
+        message.created = self._read_time(line, message)
         if role == Role.ASSISTANT:
             message.model = text_of(body.get("model")) if body.get("model") != SYNTHETIC else None
         elif role == Role.USER:
@@ -65,6 +65,13 @@ class LineReader:
         self._read_outcome(message, line)
         message.hidden = message.hidden or _find_hidden(message, line)
         return message
+
+    def _read_time(self, line: dict[str, Any], message: Message) -> str | None:
+        time, oddness = read_odd_time(line.get("timestamp"))
+        if oddness:
+            self._warnings[oddness] += 1
+            message.extra["timestamp"] = line["timestamp"]
+        return time
 
     def read_context(self, line: dict[str, Any]) -> Block:
         """Return what a line between messages gave to the model."""

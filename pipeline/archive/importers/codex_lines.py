@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from pipeline.archive.importers.odd_values import read_odd_time
 from pipeline.archive.importers.values import first_text, list_of, object_of, text_of
-from pipeline.archive.times import is_damaged_time, read_time
 
 META, ITEM, EVENT, TURN, COMPACTED = "session_meta", "response_item", "event_msg", "turn_context", "compacted"
 ENVELOPES = frozenset({META, ITEM, EVENT, TURN, COMPACTED, "world_state", "inter_agent_communication"})
@@ -42,7 +42,8 @@ class Entry(NamedTuple):
     time: str | None
     kind: str
     payload: dict[str, Any]
-    damaged_time: Any = None  # as it stands there
+    odd_time: Any = None  # as it stands there, where it is damaged or has no zone
+    oddness: str | None = None
 
     @property
     def type(self) -> str:
@@ -104,8 +105,8 @@ def _read_line(line: int | None, value: Any) -> Entry:
 
 
 def _make_entry(line: int | None, kind: str, payload: dict[str, Any], *, time: Any) -> Entry:
-    read = read_time(time)
-    return Entry(line, read, kind, payload, time if read is None and is_damaged_time(time) else None)
+    read, oddness = read_odd_time(time)
+    return Entry(line, read, kind, payload, time if oddness else None, oddness)
 
 
 def find_session_id(entries: Iterable[Entry]) -> str | None:

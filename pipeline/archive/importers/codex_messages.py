@@ -33,7 +33,7 @@ from pipeline.archive.importers.codex_repeats import (
 )
 from pipeline.archive.importers.codex_usage import UsageCounter
 from pipeline.archive.importers.inline_files import attach_url, block_of, decode_base64, keep_inline
-from pipeline.archive.importers.odd_values import DAMAGED_TIME, UNKNOWN_TYPE, warn
+from pipeline.archive.importers.odd_values import UNKNOWN_TYPE, warn
 from pipeline.archive.importers.values import (
     count_of,
     first_text,
@@ -96,14 +96,14 @@ class MessageBuilder:
     def take(self, place: int, entry: Entry, *, ancestor: str | None) -> None:
         before = len(self.conversation.messages)
         self._read(place, entry)
-        if entry.damaged_time is not None:
-            warn(self.conversation, DAMAGED_TIME)
+        if entry.oddness:
+            warn(self.conversation, entry.oddness)
         for message in self.conversation.messages[before:]:
             message.created = message.created or entry.time
             if entry.line is not None:
                 message.extra["line"] = entry.line
-            if entry.damaged_time is not None:
-                message.extra[DAMAGED_TIME] = entry.damaged_time
+            if entry.oddness:
+                message.extra[entry.oddness] = entry.odd_time
             if ancestor:
                 message.extra["copied_from"] = ancestor
 

@@ -50,7 +50,7 @@ class GeminiCliImporter:
 
     name = "gemini_cli"
     provider = "gemini_cli"
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         first = object_of(peek.items[0]) if peek.items else {}

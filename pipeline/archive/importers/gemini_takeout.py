@@ -69,7 +69,7 @@ class GeminiTakeoutImporter:
 
     name = "gemini_takeout"
     provider = "gemini"
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         if peek.kind == "array" and any(map(_is_gemini, peek.items)):

@@ -58,7 +58,7 @@ class GenericImporter:
 
     name = "generic"
     provider = "unknown"
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         if peek.kind not in ("object", "array", "lines"):

@@ -68,7 +68,7 @@ class MarkdownImporter:
 
     name = "markdown"
     provider = UNKNOWN
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         if peek.kind != "text":
@@ -105,7 +105,7 @@ class MarkdownImporter:
         conversation.is_id_derived = bool(context.get("is_id_derived"))
         conversation.is_append_only = True
         conversation.model = _text(facts, "model")
-        conversation.messages = [_make_message(spoken, text, conversation.model) for spoken, text in turns]
+        conversation.messages = [_make_message(spoken, text, conversation) for spoken, text in turns]
         settle_list(conversation)
         heading = TITLE.search(head)
         title = first_text(_text(facts, "title"), heading[1] if heading else None)
@@ -183,23 +183,23 @@ def _trim(text: str) -> str:
     return re.sub(r"\n+[ ]{0,3}(?:-{3,}|\*{3,}|_{3,})[ ]*\Z", "", text).rstrip()
 
 
-def _make_message(spoken: Spoken, text: str, model: str | None) -> Message:
+def _make_message(spoken: Spoken, text: str, conversation: Conversation) -> Message:
     time, named = _read_detail(spoken.detail)
-    message = Message("", role=spoken.role, created=time)
+    message = Message("", role=spoken.role, extra={"heading": f"{spoken.name} {spoken.detail}".strip()})
+    message.created = read_noted_time(time, conversation, {})
     message.origin = Origin.HUMAN if spoken.role == Role.USER else None
     message.hidden = "context" if spoken.role == Role.SYSTEM else None
     if spoken.role == Role.ASSISTANT:
-        message.model = named or model
+        message.model = named or conversation.model
     kind = Kind.TOOL_RESULT if spoken.role == Role.TOOL else Kind.TEXT
     message.blocks = [Block(kind, text)] if text else []
-    message.extra = {"heading": f"{spoken.name} {spoken.detail}".strip()}
     return message
 
 
 def _read_detail(detail: str) -> tuple[str | None, str | None]:
-    """Return the time and the model that stand beside a name, in any order, such as `gpt-4 · 2026-03-01 10:00`."""
+    """Return the time, as it stands there, and the model beside a name, such as `gpt-4 · 2026-03-01 10:00`."""
     pieces = [detail, *re.split(r"\s*[·•|,]\s*", detail)]
-    times = [read_time(piece) for piece in pieces]
+    times = [piece if read_time(piece) else None for piece in pieces]
     others = [piece for piece, time in zip(pieces[1:], times[1:], strict=True) if piece and not time]
     return next(filter(None, times), None), None if times[0] else next(iter(others), None)
 
