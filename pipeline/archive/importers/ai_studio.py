@@ -6,7 +6,7 @@ title. Chunks are in order and have no ids; edits overwrite them in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from pipeline.archive.conversations import (
@@ -22,6 +22,7 @@ from pipeline.archive.conversations import (
     Role,
     Usage,
 )
+from pipeline.archive.importers.gemini_parts import read_functions
 from pipeline.archive.importers.inline_files import block_of, decode_base64, keep_inline
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.linear import derive_id, settle_list
@@ -64,6 +65,12 @@ READ_KEYS = CONTENT | {
     "createTime",
     "grounding",
 }
+# Fields that tell of a chunk, and hold none of its content.
+ABOUT_CHUNKS = frozenset(
+    {"tokenCount", "thinkingBudget", "thinkingLevel", "thoughtSignatures", "safetyRatings", "isEdited"}
+    | {"branchParent", "branchChildren", "videoMetadata"}
+)
+KNOWN_OF_PART = CONTENT | {"thought", "functionCall", "functionResponse", "videoMetadata"}
 TOP_KEYS = frozenset(
     {
         "id",
@@ -236,7 +243,8 @@ def _read_chunk(conversation: Conversation, value: Any, *, context: Json, extras
         message.usage = Usage(output_tokens=tokens) if tokens is not None else None
     message.blocks = [*_read_texts(chunk, message), *_read_code(chunk), *_read_files(chunk, context, extras)]
     for part in objects_of(chunk.get("parts")):
-        message.blocks += [*_read_code(part), *_read_files(part, context, extras)]
+        message.blocks += [*_read_code(part), *read_functions(part), *_read_files(part, context, extras)]
+        message.blocks += _keep_unknown(part, KNOWN_OF_PART, conversation)
     error = text_of(chunk.get("errorMessage"))
     if error:
         message.blocks.append(Block(Kind.TEXT, error, flags=["error"]))
@@ -244,8 +252,18 @@ def _read_chunk(conversation: Conversation, value: Any, *, context: Json, extras
     if not isinstance(value, dict):
         warn(conversation, UNKNOWN_TYPE)
         message.blocks.append(Block(Kind.CONTEXT, flags=[UNKNOWN_TYPE], raw=value))
+    if not message.blocks:
+        message.blocks += _keep_unknown(chunk, READ_KEYS | ABOUT_CHUNKS, conversation)
     message.hidden = None if message.blocks else "empty"
     return message
+
+
+def _keep_unknown(part: dict[str, Any], known: Collection[str], conversation: Conversation) -> Iterator[Block]:
+    """Yield what a chunk or a part holds in fields that nobody knows."""
+    rest = {name: value for name, value in rest_of(part, known).items() if value not in ("", [], {})}
+    if rest:
+        warn(conversation, UNKNOWN_TYPE)
+        yield Block(Kind.CONTEXT, flags=[UNKNOWN_TYPE], raw=rest)
 
 
 def _read_texts(chunk: dict[str, Any], message: Message) -> list[Block]:
