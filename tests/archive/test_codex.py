@@ -626,6 +626,37 @@ def test_a_picture_that_the_item_has_is_not_named_again():
     assert len(conversation.messages[0].blocks) == 2
 
 
+@pytest.mark.parametrize("words", ["", "what is it?"])
+def test_the_marks_around_a_picture_are_no_words_of_a_person_and_its_event_says_it_again(words):
+    pieces = [{"type": "input_text", "text": text} for text in ("<image name=[Image #1]>", "</image>", words) if text]
+    pieces.insert(1, {"type": "input_image", "image_url": PNG})
+    conversation = import_lines(
+        item("message", role="user", content=pieces), event("user_message", message=words, images=[PNG])
+    )
+
+    (message,) = conversation.messages
+    assert [block.text for block in message.blocks if block.kind == Kind.TEXT] == ([words] if words else [])
+    assert (message.origin, message.hidden, conversation.title) == (Origin.HUMAN, None, words or None)
+
+
+def test_an_event_of_an_unknown_type_is_kept_and_counted():
+    conversation = import_lines(event("brand_new", a=1), event("item_completed", b=2), event("collab_wait_end", c=3))
+
+    assert [line["payload"]["type"] for line in conversation.extra["other_lines"]] == [
+        "brand_new",
+        "item_completed",
+        "collab_wait_end",
+    ]
+    assert conversation.warnings == {"unknown_type": 1}
+
+
+def test_what_a_shell_of_the_first_generation_brought_is_a_result():
+    output = json.dumps({"output": "x", "metadata": {"exit_code": 1}})
+    (message,) = import_lines(item("local_shell_call_output", call_id="c", output=output)).messages
+
+    assert [(block.kind, block.text, block.exit_code) for block in message.blocks] == [(Kind.TOOL_RESULT, "x", 1)]
+
+
 def test_an_aborted_turn_is_marked_and_an_error_is_shown():
     conversation = import_lines(
         said("assistant", "I will"), event("turn_aborted", reason="interrupted"), event("error", message="no network")

@@ -26,6 +26,7 @@ from pipeline.archive.importers.codex_outputs import read_output
 from pipeline.archive.importers.codex_repeats import (
     Repeats,
     is_injected,
+    is_picture_tag,
     pictures_of,
     read_outcome,
     texts_of,
@@ -71,6 +72,28 @@ PROGRESS = frozenset(
         "web_search_begin",
     }
 )
+# Further events that are known, say nothing that is shown, and are kept as they are.
+KEPT_EVENTS = frozenset(
+    {
+        "apply_patch_approval_request",
+        "background_event",
+        "deprecation_notice",
+        "elicitation_request",
+        "entered_review_mode",
+        "exited_review_mode",
+        "item_completed",
+        "item_started",
+        "request_user_input",
+        "shutdown_complete",
+        "stream_error",
+        "stream_info",
+        "undo_completed",
+        "undo_started",
+        "view_image_tool_call",
+        "warning",
+    }
+)
+COLLABORATION = "collab_"  # events of agents that work together
 HIDDEN_CONTEXT = "context"
 HIDDEN_EMPTY = "empty"
 LOCAL_PATH = "a path on the computer where it was sent; its bytes are not in the session"
@@ -147,7 +170,8 @@ class MessageBuilder:
 
     def keep_line(self, entry: Entry) -> None:
         """Keep a line that is no message, as it was."""
-        if entry.kind == UNKNOWN or entry.kind not in KNOWN_LINES:
+        is_known_event = entry.type in KEPT_EVENTS or entry.type.startswith(COLLABORATION)
+        if entry.kind not in KNOWN_LINES or (entry.kind == EVENT and not is_known_event):
             warn(self.conversation, UNKNOWN_TYPE)
         line: dict[str, Json] = {"type": entry.kind, "payload": without_secrets(entry.payload)}
         self.other_lines.append(line if entry.line is None else {"line": entry.line, **line})
@@ -168,6 +192,7 @@ class MessageBuilder:
 
     def _add_user(self, blocks: list[Block], **facts: Any) -> None:
         """Add a message of the role user: what the program put there is context, what a person wrote is theirs."""
+        blocks = [_as_context(block, Origin.RUNTIME_CONTEXT) if _is_tag(block) else block for block in blocks]
         injected = [block.kind == Kind.TEXT and is_injected(block.text or "") for block in blocks]
         if blocks and all(injected):
             self.add(Role.USER, [_as_context(block) for block in blocks], **_HIDDEN, **facts)
@@ -416,6 +441,7 @@ ITEM_READERS: dict[str, Reader] = {
     "image_generation_call": MessageBuilder.read_picture,
     "function_call_output": MessageBuilder.read_result,
     "custom_tool_call_output": MessageBuilder.read_result,
+    "local_shell_call_output": MessageBuilder.read_result,
     "tool_search_output": MessageBuilder.read_result,
     "token_count": MessageBuilder.read_token_count,
     "ghost_snapshot": MessageBuilder.read_nothing,
@@ -441,6 +467,10 @@ EVENT_READERS: dict[str, Reader] = {
 
 def _begins_turn(message: Message) -> bool:
     return message.role == Role.USER and message.origin == Origin.HUMAN
+
+
+def _is_tag(block: Block) -> bool:
+    return block.kind == Kind.TEXT and is_picture_tag(block.text or "")
 
 
 def _as_context(block: Block, origin: str | None = None) -> Block:

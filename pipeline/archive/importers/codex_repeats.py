@@ -6,6 +6,7 @@ an item of the same role with the same words in the same turn, before or after i
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,8 @@ SPEAKERS = {
     "agent_reasoning_raw_content": "reasoning",
 }
 CALL_ITEMS = frozenset({"function_call", "custom_tool_call", "local_shell_call"})
-RESULT_ITEMS = frozenset({"function_call_output", "custom_tool_call_output"})
+RESULT_ITEMS = frozenset({"function_call_output", "custom_tool_call_output", "local_shell_call_output"})
+PICTURE_TAG = re.compile(r"\s*</?image\b[^<>]*>\s*")  # stands before and behind a picture that a person sent
 
 
 class Outcome(NamedTuple):
@@ -67,6 +69,11 @@ def is_injected(text: str) -> bool:
     return text.lstrip().startswith(INJECTED)
 
 
+def is_picture_tag(text: str) -> bool:
+    """Whether a text is nothing but the mark of a picture beside it."""
+    return PICTURE_TAG.fullmatch(text) is not None
+
+
 def texts_of(content: Any) -> list[str]:
     """Return the texts of a content: a text, or a list of pieces."""
     if isinstance(content, str):
@@ -84,7 +91,7 @@ def _find_repeating_events(entries: Sequence[Entry]) -> Iterator[int]:
     for place, entry in enumerate(entries):
         speaker = SPEAKERS.get(entry.type) if entry.kind == EVENT else None
         text = _normalise(first_text(entry.payload.get("message"), entry.payload.get("text")) or "")
-        if not speaker or not text:
+        if not speaker or not (text or _has_pictures(entry.payload)):
             continue
         # A person's words begin a turn, so the event before the item still counts as the turn before it.
         near = (turns[place], turns[place] + 1) if speaker == "user" else (turns[place],)
@@ -114,9 +121,9 @@ def _list_what_items_say(entries: Sequence[Entry]) -> tuple[dict[tuple[str, str,
     turns, turn = [], 0
     for place, entry in enumerate(entries):
         if entry.kind == ITEM and entry.type == "message":
-            texts = texts_of(entry.payload.get("content"))
+            texts = [text for text in texts_of(entry.payload.get("content")) if not is_picture_tag(text)]
             speaker = text_of(entry.payload.get("role")) or ""
-            turn += speaker == "user" and not all(map(is_injected, texts))
+            turn += speaker == "user" and not (texts and all(map(is_injected, texts)))
             for words in {_normalise(text) for text in ["\n".join(texts), "".join(texts), *texts]}:
                 said[speaker, words, turn].append(_Said(place, 0))
         elif entry.kind == ITEM and entry.type == "reasoning":
@@ -177,6 +184,10 @@ def words_of_result(event: dict[str, Any]) -> str | None:
         "\n".join(text for text in streams if isinstance(text, str) and text),
         "\n".join(texts),
     )
+
+
+def _has_pictures(event: dict[str, Any]) -> bool:
+    return bool(list_of(event.get("images")) or list_of(event.get("local_images")))
 
 
 def pictures_of(event: dict[str, Any]) -> list[str]:
