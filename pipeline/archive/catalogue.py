@@ -8,7 +8,7 @@ have a conversation under one native id, the older one has that id, and the id o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -43,16 +43,27 @@ class Group(NamedTuple):
 
 
 class Catalogue:
-    """All conversations of a store by their conversation_id, sorted."""
+    """All conversations of a store by their conversation_id, sorted.
+
+    `replays` are no conversations of their own: copies that a program made to compact a session that is here, too.
+    """
 
     def __init__(self, groups: Iterable[Group]) -> None:
-        self.groups = {group.conversation_id: group for group in sorted(groups, key=attrgetter("conversation_id"))}
+        every = {group.conversation_id: group for group in sorted(groups, key=attrgetter("conversation_id"))}
+        names = {(group.provider, group.native_id) for group in every.values()}
+        self.replays = {each: group for each, group in every.items() if _is_replay(group, names)}
+        self.groups = {each: group for each, group in every.items() if each not in self.replays}
         self._by_prompt: dict[tuple[str, str], list[Group]] = defaultdict(list)
         self._by_native_id: dict[tuple[str, str], list[Group]] = defaultdict(list)
         for group in self.groups.values():
             self._by_native_id[group.provider, group.native_id].append(group)
             for prompt in group.first_prompts:
                 self._by_prompt[group.provider, prompt].append(group)
+
+    def list_replays(self, group: Group) -> list[str]:
+        """Return the native ids of the replays of a session."""
+        replays = (each for each in self.replays.values() if each.provider == group.provider)
+        return sorted(each.native_id for each in replays if group.native_id in each.links)
 
     def list_origins(self, group: Group) -> list[Group]:
         """Return the older conversations from which one may have copied messages, the oldest first."""
@@ -64,6 +75,11 @@ class Catalogue:
         origins |= {each.conversation_id: each for each in linked if not _is_linked(each, group)}
         origins.pop(group.conversation_id, None)
         return sorted(origins.values(), key=lambda each: each.age)
+
+
+def _is_replay(group: Group, names: Collection[tuple[str, str]]) -> bool:
+    """Whether a conversation is named under one that it copies, and that is here: `<session>:agent-acompact-77`."""
+    return any(group.native_id.startswith(f"{link}:") and (group.provider, link) in names for link in group.links)
 
 
 def _is_linked(group: Group, other: Group) -> bool:

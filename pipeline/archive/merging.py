@@ -16,6 +16,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from store.identity import hash_bytes
 
 DERIVED_TITLES = (None, "first_prompt", "file_name")  # give way to the title that the provider has
 STATUS_RANK: dict[str, int] = {AttachmentStatus.PRESENT: 2, AttachmentStatus.CONFLICT: 1}
-MERGING_VERSION = 1  # raise it when the same observations give another view
+MERGING_VERSION = 2  # raise it when the same observations give another view
 FILLED_FIELDS = ("account", "created", "updated", "model", "project_id", "project_name", "gizmo_id", "cwd", "usage")
 
 
@@ -201,7 +202,9 @@ def _merge_message(messages: list[Message], index: int, older: Message) -> str |
     """Fill a message from an older observation of it; return the conflict, if there is one."""
     newer = messages[index]
     conflict = None
-    if hash_message(newer) != hash_message(older):
+    if None in (newer.parent, older.parent) and newer.parent != older.parent and _is_same_beside_parent(newer, older):
+        newer.parent = newer.parent or older.parent  # one export begins there, and the other one has what is before
+    elif hash_message(newer) != hash_message(older):
         if _is_cut(newer, older):
             older.parent, older.is_active, older.is_gone = newer.parent, newer.is_active, newer.is_gone
             messages[index], newer, older = older, older, newer
@@ -211,6 +214,10 @@ def _merge_message(messages: list[Message], index: int, older: Message) -> str |
     if newer.usage is None:
         newer.usage = older.usage
     return conflict
+
+
+def _is_same_beside_parent(one: Message, other: Message) -> bool:
+    return hash_message(replace(one, parent=None)) == hash_message(replace(other, parent=None))
 
 
 def _is_cut(message: Message, whole: Message) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.archive.importing import import_paths
-from pipeline.archive.views import View, count_usage, walk_views
+from pipeline.archive.views import View, count_usage, find_view, outline_views, walk_views
 from pipeline.settings import Roots
 from pipeline.workspace import Workspace
 from tests.archive.test_claude import make_chat, say
@@ -57,10 +57,32 @@ def test_a_folder_of_projects_becomes_linked_conversations(workspace, tmp_path):
     }
 
     assert links == {
-        S: [],
+        S: [("compaction", f"{S}:agent-acompact-9")],
         f"{S}:agent-ab12": [("sub_agent", S)],
-        f"{S}:agent-acompact-9": [("compaction", S)],
     }
+
+
+def test_a_replay_is_a_conversation_only_where_its_session_is_not(workspace, tmp_path):
+    replay = f"{S}:agent-acompact-9"
+    keep(workspace, tmp_path / "one", {"-repo/agent-acompact-9.jsonl": write(user("r1", None))})
+    (alone,) = walk_views(workspace)
+
+    keep(workspace, tmp_path / "two", {f"-repo/{S}.jsonl": write(user("u1", None))})
+    (session,) = walk_views(workspace)
+
+    assert (alone.conversation.native_id, session.conversation.native_id) == (replay, S)
+    assert find_view(workspace, alone.conversation_id).conversation.native_id == replay
+    assert outline_views(workspace)[session.conversation_id].replays == (replay,)
+
+
+def test_a_session_and_its_beginning_in_a_resumed_one_are_in_no_conflict(workspace, tmp_path):
+    whole = [user("u0", None, sessionId=A), user("u1", "u0", sessionId=A), assistant("a1", "u1", sessionId=A)]
+    resumed = [*whole[1:], user("u2", "a1")]  # what is before u1 was not copied
+    keep(workspace, tmp_path / "one", {f"{A}.jsonl": write(*whole), f"{S}.jsonl": write(*resumed)})
+    views = find_views(workspace)
+
+    assert views[A].conflicts == ()
+    assert [message.parent for message in views[A].conversation.messages] == [None, "u0", "u1"]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

@@ -119,6 +119,8 @@ def _find_artifact(peek: Peek, values: Sequence[dict[str, Any]]) -> str | None:
         return None
     if peek.kind == "object" and any("sessionId" in entry for entry in objects_of(values[0].get("entries"))):
         return "entries with sessionId: the index of Claude Code's sessions"
+    if peek.kind == "object" and "agentType" in values[0] and not is_line(values[0]):
+        return "agentType: what a sub-agent of Claude Code is"
     if "sessionId" in values[0] and ("environmentId" in values[0] or path.name == POINTER_FILE):
         return "sessionId and environmentId: a pointer of Claude Code"
     if all({"display", "project"} <= value.keys() and "message" not in value for value in values):

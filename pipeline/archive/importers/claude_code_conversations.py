@@ -36,6 +36,7 @@ def parse_session(record: Record) -> Parsed:
     conversation = _read_facts(record.key, talk, context, warnings)
     reader = LineReader(extras, warnings, _find_constants(talk))
     conversation.messages = [reader.read_message(each.key, each.line) for each in talk]
+    conversation.model = next((message.model for message in conversation.messages if message.model), None)
     _keep_others(conversation, lines, warnings)
     others = [line for line in objects if not is_message(line)]
     ancestry = Ancestry(talk, others, list_of(context.get("elsewhere")))

@@ -46,14 +46,14 @@ class LineReader:
 
     def read_message(self, key: str, line: dict[str, Any]) -> Message:
         """Return a line as a message, still without its parent and its usage."""
-        body = object_of(line.get("message"))
+        body = _body_of(line)
         role = self._choose_role(line, body)
         message = Message(
             key,
             role=role,
             status=text_of(body.get("stop_reason")),
             end_turn=True if body.get("stop_reason") == "end_turn" else None,
-            group=_group_of(line, body),
+            group=_group_of(line),
             blocks=self._read_blocks(line, role),
             extra=self._list_rest(line, body),
         )
@@ -193,9 +193,13 @@ def _find_hidden(message: Message, line: dict[str, Any]) -> str | None:
     return None if is_interrupt or message.origin is None else by_origin.get(Origin(message.origin))
 
 
-def _group_of(line: dict[str, Any], body: dict[str, Any]) -> str | None:
+def _body_of(line: dict[str, Any]) -> dict[str, Any]:
+    return object_of(line.get("message"))
+
+
+def _group_of(line: dict[str, Any]) -> str | None:
     """Return what all lines of one answer share: the writer makes a line of each block."""
-    answer = text_of(body.get("id"))
+    answer = text_of(_body_of(line).get("id"))
     return "/".join(filter(None, (answer, text_of(line.get("requestId"))))) if answer else None
 
 
@@ -229,14 +233,20 @@ def _shorten(name: str, item: Any) -> Any:
 
 
 def list_usages(lines: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return (key of the message, usage id, usage) of each answer once: of its line with most output, the last."""
+    """Return (key of the message, usage id, usage) of each answer once: of its line with most output, the last.
+
+    An answer is known by its message's id and its request's. A line that lacks the request has that of the others.
+    """
     best: dict[str, tuple[int, str, dict[str, Any]]] = {}
+    group_by_answer = {text_of(_body_of(line).get("id")): _group_of(line) for _, line in lines if line.get("requestId")}
     for key, line in lines:
-        body = object_of(line.get("message"))
-        usage = body.get("usage")
+        usage = _body_of(line).get("usage")
         if not isinstance(usage, dict) or not usage:
             continue
-        usage_id = text_of(body.get("id")) or key
+        group = _group_of(line)
+        if group and not line.get("requestId"):
+            group = group_by_answer.get(group, group)
+        usage_id = group or key
         written = count_of(usage.get("output_tokens")) or 0
         if usage_id not in best or written >= best[usage_id][0]:
             best[usage_id] = (written, key, usage)
