@@ -152,3 +152,30 @@ def test_two_forms_of_one_chat_are_one_conversation(workspace, tmp_path):
     assert [message.key for message in view.conversation.messages if message.is_active] == ["a", "b"]
     assert (view.conversation.account, view.conversation.model) == ("acct", "x")
     assert view.conflicts == ()
+
+
+def test_a_summary_in_the_file_of_another_session_is_the_title_of_the_one_that_it_is_of(workspace, tmp_path):
+    summary = {"type": "summary", "summary": "About the first", "leafUuid": "a1"}
+    unknown = {"type": "summary", "summary": "About one that is gone", "leafUuid": "nowhere"}
+    files = {
+        f"-repo/{A}.jsonl": write(user("u1", None, "one", sessionId=A), assistant("a1", "u1", sessionId=A)),
+        f"-repo/{S}.jsonl": write(summary, user("u2", None, "two")),
+        "-other/x.jsonl": write(summary, unknown, user("u3", None, "three", sessionId="x")),
+    }
+    keep(workspace, tmp_path / "projects", files)
+
+    titles = {native_id: view.conversation.title for native_id, view in find_views(workspace).items()}
+    assert titles == {A: "About the first", S: "two", "x": "About the first"}  # in its own folder no other has the leaf
+
+
+def test_a_file_that_is_no_session_or_is_damaged_hinders_no_look_for_summaries(workspace, tmp_path):
+    files = {
+        f"-repo/{S}.jsonl": write(user("u1", None, "hi")),
+        "-repo/broken.jsonl": '{"type": "summary", "leafUuid": "u1", "summary": "cut',
+        "-repo/only.jsonl": write("[1]", {"type": "summary", "summary": "Greeting \ud83d", "leafUuid": "u1"}),
+        "-repo/picture": "\x89PNG",
+    }
+    keep(workspace, tmp_path / "projects", files)
+    (view,) = walk_views(workspace)
+
+    assert view.conversation.title == "Greeting \ufffd"

@@ -17,6 +17,7 @@ from pipeline.archive.conversations import Json
 from pipeline.archive.importers.claude_code_conversations import PROVIDER, parse_session
 from pipeline.archive.importers.claude_code_lines import Numbered, is_line, is_wrapper, trim_line
 from pipeline.archive.importers.claude_code_sessions import Session, group_lines
+from pipeline.archive.importers.claude_code_summaries import Elsewhere, Summaries
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.values import first_text, object_of, objects_of
 from pipeline.archive.reading import peek as peek_file
@@ -35,6 +36,9 @@ class ClaudeCodeImporter:
     provider = PROVIDER
     version = 2
 
+    def __init__(self) -> None:
+        self._summaries = Summaries()
+
     def recognise(self, peek: Peek) -> Recognition | None:
         values = objects_of(list(peek.items))
         if any(is_wrapper(value) for value in values):
@@ -47,7 +51,7 @@ class ClaudeCodeImporter:
             return Recognition(f"{reason} (parentUuid, sessionId, or type and message)")
         return None
 
-    def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:  # noqa: ARG002
+    def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:
         lines: list[Numbered] = []
         has_records = False
         for line in _read_values(file):
@@ -60,7 +64,8 @@ class ClaudeCodeImporter:
                 lines.append(line)
         sessions = group_lines(lines, file_name=file.name)
         for session in sessions:
-            yield _make_record(session, f"{file.name}:{session.lines[0].number}-{session.lines[-1].number}")
+            place = f"{file.name}:{session.lines[0].number}-{session.lines[-1].number}"
+            yield _make_record(session, place, elsewhere=self._summaries.look_up(session.lines, file, siblings))
         if lines and not sessions:
             detail = f"{len(lines)} lines beside the talk of sessions in other files"
             yield Skip("no_messages", file.name, detail, is_info=not has_records)
@@ -95,8 +100,10 @@ def _split_wrapper(value: dict[str, Any], file: Member, number: int) -> Iterator
         yield Skip("no_messages", place, f"{len(lines)} loglines without a message", is_info=not lines)
 
 
-def _make_record(session: Session, place: str, *, wrapper: dict[str, Any] | None = None) -> Record:
-    context = {
+def _make_record(
+    session: Session, place: str, *, wrapper: dict[str, Any] | None = None, elsewhere: Elsewhere | None = None
+) -> Record:
+    context: dict[str, Json] = {
         "is_id_derived": session.is_id_derived,
         "is_replay": session.is_replay,
         "is_agent": session.is_agent,
@@ -105,6 +112,8 @@ def _make_record(session: Session, place: str, *, wrapper: dict[str, Any] | None
         "elsewhere": session.elsewhere,
         "wrapper": wrapper,
     }
+    if elsewhere and not session.is_replay and not session.is_agent:
+        context |= {"summary": elsewhere.summary, "foreign_leaves": elsewhere.foreign}
     value = {"lines": [[number, line] for number, line in session.lines]}
     return Record(session.native_id, place, value, {name: each for name, each in context.items() if each} or None)
 
