@@ -30,7 +30,7 @@ from pipeline.archive.reading import read_items, read_text
 from pipeline.archive.times import read_time
 from pipeline.archive.titles import choose_title
 
-PRODUCT = re.compile(r"gemini\b", re.IGNORECASE)  # "Gemini Apps", "Gemini-apps"
+PRODUCT = re.compile(r"\bgemini\b", re.IGNORECASE)  # "Gemini Apps", "Gemini-apps", "Aplicaciones de Gemini"
 NOT_THERE = "the export does not hold it"
 READ_KEYS = frozenset(
     {
@@ -159,7 +159,7 @@ def _is_gemini(item: Any) -> bool:
     record = object_of(item)
     names = [record.get("header"), *list_of(record.get("products"))]
     is_activity = "title" in record or "time" in record
-    return is_activity and any(isinstance(name, str) and PRODUCT.match(name) for name in names)
+    return is_activity and any(isinstance(name, str) and PRODUCT.search(name) for name in names)
 
 
 def _read_activities(file: Member) -> Iterator[tuple[int, dict[str, Any]] | Skip]:
