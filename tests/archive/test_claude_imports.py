@@ -62,6 +62,27 @@ def test_a_folder_of_projects_becomes_linked_conversations(workspace, tmp_path):
     }
 
 
+def test_an_agent_in_a_file_of_its_own_is_linked_to_the_call_that_started_it(workspace, tmp_path):
+    agent = {"isSidechain": True, "agentId": "ab12"}
+    result = user("r2", "t2", [{"type": "tool_result", "tool_use_id": "c2", "content": "done"}])
+    files = {
+        f"-repo/{S}.jsonl": write(
+            user("u1", None),
+            task("t1", "u1", "c1", "look"),
+            task("t2", "t1", "c2", "look"),
+            {**result, "toolUseResult": {"agentId": "ab12"}},
+            "{broken Task",
+        ),
+        f"-repo/{S}/subagents/agent-ab12.jsonl": write(user("s1", None, "look", **agent)),
+        f"-repo/{S}/subagents/agent-warm.jsonl": write(user("w1", None, "Warmup", **{**agent, "agentId": "warm"})),
+    }
+    keep(workspace, tmp_path / "projects", files)
+    views = find_views(workspace)
+
+    links = {native_id: [link.message for link in view.conversation.lineage] for native_id, view in views.items()}
+    assert links == {S: [], f"{S}:agent-ab12": ["t2"], f"{S}:agent-warm": [None]}
+
+
 def test_a_replay_is_a_conversation_only_where_its_session_is_not(workspace, tmp_path):
     replay = f"{S}:agent-acompact-9"
     keep(workspace, tmp_path / "one", {"-repo/agent-acompact-9.jsonl": write(user("r1", None))})

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.archive.conversations import Json
+from pipeline.archive.importers.claude_code_agents import SessionFiles, Start
 from pipeline.archive.importers.claude_code_conversations import PROVIDER, parse_session
 from pipeline.archive.importers.claude_code_lines import Numbered, is_line, is_wrapper, trim_line
 from pipeline.archive.importers.claude_code_sessions import Session, group_lines
@@ -38,6 +39,7 @@ class ClaudeCodeImporter:
 
     def __init__(self) -> None:
         self._summaries = Summaries()
+        self._session_files = SessionFiles()
 
     def recognise(self, peek: Peek) -> Recognition | None:
         values = objects_of(list(peek.items))
@@ -52,6 +54,9 @@ class ClaudeCodeImporter:
         return None
 
     def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:
+        def find_elsewhere(session: str, agent: str, lines: Sequence[Numbered]) -> Start | None:
+            return self._session_files.find_start(session, agent, lines, siblings)
+
         lines: list[Numbered] = []
         has_records = False
         for line in _read_values(file):
@@ -62,7 +67,7 @@ class ClaudeCodeImporter:
                 yield from _split_wrapper(line.value, file, line.number)
             else:
                 lines.append(line)
-        sessions = group_lines(lines, file_name=file.name)
+        sessions = group_lines(lines, file_name=file.name, find_elsewhere=find_elsewhere)
         for session in sessions:
             place = f"{file.name}:{session.lines[0].number}-{session.lines[-1].number}"
             yield _make_record(session, place, elsewhere=self._summaries.look_up(session.lines, file, siblings))
