@@ -103,9 +103,30 @@ def read_catalogue(data: DataRoot) -> Catalogue:
             facts |= {row.doc_id: row.facts for row in table.rows if row.doc_id in present}
             if table.is_whole:
                 whole_exports.append(_group_by_account(row.facts for row in table.rows))
-    facts |= {doc_id: read_facts(data.documents, doc_id) for doc_id in sorted(present - facts.keys())}
-    groups = _group(facts)
+    others = {doc_id: read_facts(data.documents, doc_id) for doc_id in sorted(present - facts.keys())}
+    current = {each.conversation_id for each in facts.values()}
+    alone = {doc_id: each for doc_id, each in others.items() if each.conversation_id not in current}
+    superseded = _find_superseded(data, alone) if alone else NOTHING
+    groups = _group(facts | {doc_id: each for doc_id, each in others.items() if doc_id not in superseded})
     return Catalogue(_mark_gone(groups, whole_exports))
+
+
+def _find_superseded(data: DataRoot, alone: Mapping[str, Facts]) -> frozenset[str]:
+    """Return the documents of conversations that an export no longer holds, as it is understood now.
+
+    A later version of their importer has looked into the same bytes, lost nothing, and found other conversations there.
+    """
+    versions_by_export: dict[str, Mapping[str, int]] = {}
+    for set_id in list_tables(data.tasks_folder):
+        if table := read_table(data.tasks_folder, set_id):
+            versions_by_export |= {file.export: table.importers for file in table.files if not file.skipped}
+    found = []
+    for doc_id, facts in alone.items():
+        parents = data.documents.read_metadata(ArchiveStage.CONVERSATION, doc_id)["parents"]
+        versions = versions_by_export.get(parents[0]["doc_id"], {}) if parents else {}
+        if versions.get(facts.importer, facts.version) > facts.version:
+            found.append(doc_id)
+    return frozenset(found)
 
 
 def _group_by_account(rows: Iterable[Facts]) -> dict[Account, list[Facts]]:
