@@ -55,6 +55,20 @@ def test_a_time_that_cannot_be_read_is_kept_as_it_was():
     assert item["safeHtmlItem"] == [{"html": "<p>ho</p>"}]
 
 
+def test_an_answer_may_stand_behind_the_time_without_a_break():
+    prompt = 'Prompted <a href="https://gemini.example/app/abc">hi</a>'
+    content = f"<div class='content-cell'>{prompt}<br>Apr 12, 2026, 3:34:31 PM EDT<p>ho</p>yes<br>no</div>"
+    (item,) = read_cards(f'<div class="outer-cell">{content}</div>')
+
+    assert item == {
+        "header": "",
+        "title": "Prompted hi",
+        "titleUrl": "https://gemini.example/app/abc",
+        "time": "2026-04-12T19:34:31Z",
+        "safeHtmlItem": [{"html": "<p>ho</p>yes<br>no"}],
+    }
+
+
 def test_a_card_without_a_time_is_all_prompt():
     (item,) = read_cards('<div class="outer-cell"><div class="content-cell">Prompted hi<br>ho</div></div>')
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipeline.archive.importers.html_texts import Element, find_elements, parse_html, plain_text, write_html
+from pipeline.archive.importers.html_texts import BLOCKS, Element, find_elements, parse_html, plain_text, write_html
 from pipeline.archive.times import lacks_zone, read_time
 
 CARD = re.compile(r'(?=<div[^>]{0,200}class="[^"]{0,200}\bouter-cell\b)')
@@ -83,14 +83,19 @@ def read_cards(text: str) -> Iterator[dict[str, Any]]:
 
 def _read_content(cell: Element) -> dict[str, Any]:
     """Read the cell of an activity: lines up to the one with the time, and behind it the answer."""
-    lines, rest = _take_lines(cell.children)
+    lines, time_line, below = _split_cell(cell.children)
     files = [line for line in lines if _link_of(line)]
     title = _join(line for line in lines if not _link_of(line))
     if files:
         title = title.rpartition("\n")[0]  # the line above the files counts them
-    time = _join([rest[0]]) if rest else ""
-    answer = write_html(node for line in rest[1:] for node in line).strip()
-    item: dict[str, Any] = {"title": title, "time": read_page_time(time), "attachedFiles": list(map(_link_of, files))}
+    time, answer = _join([time_line]), write_html(below).strip()
+    addresses = (node.attributes.get("href", "") for line in lines for node in _links_of(line) if line not in files)
+    item: dict[str, Any] = {
+        "title": title,
+        "titleUrl": next((address for address in addresses if "://" in address), None),
+        "time": read_page_time(time),
+        "attachedFiles": list(map(_link_of, files)),
+    }
     if time and not item["time"]:
         item["unreadTime"] = time
     if answer:
@@ -101,20 +106,32 @@ def _read_content(cell: Element) -> dict[str, Any]:
 Line = list[Element | str]
 
 
-def _take_lines(nodes: list[Element | str]) -> tuple[list[Line], list[Line]]:
-    """Return the lines above the time, and the time and all below it."""
-    lines: list[Line] = [[]]
-    for node in nodes:
-        if isinstance(node, Element) and node.tag == "br":
-            lines.append([])
-        else:
-            lines[-1].append(node)
-    for place, line in enumerate(lines):
+class _Cell(NamedTuple):
+    """The lines above the time, the one with the time, and all below it."""
+
+    above: list[Line]
+    time: Line
+    below: Line
+
+
+def _split_cell(nodes: Line) -> _Cell:
+    above: list[Line] = []
+    line: Line = []
+    for place, node in enumerate([*nodes, Element("br")]):  # it ends the last line
+        is_break = isinstance(node, Element) and node.tag == "br"
+        if not is_break and not _is_block(node):
+            line.append(node)
+            continue
         text = _join([line])
-        if place and len(text) <= LONGEST_TIME and TIME_LINE.fullmatch(text):
-            below: list[Line] = [[*part, Element("br")] for part in lines[place + 1 : -1]]
-            return lines[:place], [line, *below, *lines[max(place + 1, len(lines) - 1) :]]
-    return lines, []
+        if above and len(text) <= LONGEST_TIME and TIME_LINE.fullmatch(text):
+            return _Cell(above, line, nodes[place + 1 if is_break else place :])
+        above += [line] if is_break else [line, [node]]
+        line = []
+    return _Cell(above, [], [])
+
+
+def _is_block(node: Element | str) -> bool:
+    return isinstance(node, Element) and node.tag in BLOCKS
 
 
 def _join(lines: Any) -> str:
@@ -124,10 +141,14 @@ def _join(lines: Any) -> str:
 
 def _link_of(line: Line) -> str | None:
     """Return the file that a line names: `- <a href="boat.png">boat.png</a>`."""
-    links = [node for node in line if isinstance(node, Element) and node.tag == "a"]
+    links = _links_of(line)
     before = plain_text(line).replace("\xa0", " ").lstrip()
     href = links[0].attributes.get("href", "") if len(links) == 1 and before.startswith("-") else ""
     return href if href and "://" not in href else None
+
+
+def _links_of(line: Line) -> list[Element]:
+    return [node for node in line if isinstance(node, Element) and node.tag == "a"]
 
 
 def read_page_time(text: str) -> str | None:
