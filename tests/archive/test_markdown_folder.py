@@ -138,6 +138,16 @@ def test_lines_above_the_first_message_tell_it_too():
     assert "front_matter" not in conversation.extra
 
 
+def test_facts_in_brackets_are_read():
+    time = "2025-06-08T12:37:50+00:00"
+    text = f"# Knots [created:: {time}]\n\n## Human [created:: {time}]\n\na\n\n## Gemini [created:: {time}]\n\nb\n"
+    conversation = import_text(text)
+
+    assert (conversation.title, conversation.created) == ("Knots", "2025-06-08T12:37:50Z")
+    assert [message.created for message in conversation.messages] == ["2025-06-08T12:37:50Z"] * 2
+    assert (conversation.provider, conversation.messages[1].model) == ("gemini", None)
+
+
 def test_without_an_id_one_is_made_of_the_beginning():
     conversations = [import_text(text) for text in (BODY, BODY + "\n## User\n\nthanks\n", BODY.replace("knot", "bend"))]
 

@@ -44,6 +44,9 @@ SAID = re.compile(r" (?:said|says|asked|wrote|replied)$", re.IGNORECASE)
 ORNAMENT = re.compile(r"^(?:[\W_]|\d{1,5}[.):])+|[*_\s]+$|\*+|__+")  # around a name: emoji, stars, a number
 FACT = re.compile(r"[\s>*_-]*([A-Za-z][A-Za-z _]{1,30}?)[*_\s]*[:：][*_\s]*(\S.*?)[*_\s]*")
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+FIELD = re.compile(
+    r"\[?\b([a-z_]{1,30})::\s*([^\]]*)\]?"
+)  # `[created:: 2026-03-01]`, as some tools write facts in a line
 TITLE = re.compile(r"^# +([^\n]{1,300}?)[ #]*$", re.MULTILINE)
 LONGEST_NAME_LINE = 200  # characters; a longer line is no name of a speaker
 LINK_ID = re.compile(r"/(?:c|chat|app|share|prompts|g/[^/\s]+/c)/([0-9A-Za-z][0-9A-Za-z_-]{7,})")
@@ -114,7 +117,7 @@ class MarkdownImporter:
         conversation.messages = [_make_message(spoken, text, conversation) for spoken, text in turns]
         settle_list(conversation)
         heading = TITLE.search(head)
-        title = first_text(_text(facts, "title"), heading[1] if heading else None)
+        title = first_text(_text(facts, "title"), FIELD.sub("", heading[1]).strip() if heading else None)
         choose_title(conversation, (title, "provider"), (_as_text(context.get("file_name")), "file_name"))
         kept = {"front_matter": clean_value(front_matter), "preamble": TITLE.sub("", head, count=1).strip()}
         conversation.extra = {name: value for name, value in kept.items() if value}
@@ -187,7 +190,8 @@ def _read_name(text: str, level: int, words: str) -> Spoken | None:
 def _read_facts_above(head: str) -> dict[str, Any]:
     """Return what some tools write above the first message in place of front matter: `**Link:** https://…`."""
     found = (FACT.fullmatch(line) for line in head.split("\n") if len(line) <= LONGEST_NAME_LINE)
-    facts = {"_".join(line[1].lower().split()): line[2] for line in found if line}
+    facts: dict[str, Any] = dict(FIELD.findall(head))
+    facts |= {"_".join(line[1].lower().split()): line[2] for line in found if line}
     return {name: value for name, value in facts.items() if name in FACTS_ABOVE}
 
 
@@ -212,6 +216,7 @@ def _make_message(spoken: Spoken, text: str, conversation: Conversation) -> Mess
 
 def _read_detail(detail: str) -> tuple[str | None, str | None]:
     """Return the time, as it stands there, and the model beside a name, such as `gpt-4 · 2026-03-01 10:00`."""
+    detail = FIELD.sub(r"\2", detail)
     pieces = [detail, *re.split(r"\s*[·•|,]\s*", detail)]
     times = [piece if read_time(piece) else None for piece in pieces]
     others = [piece for piece, time in zip(pieces[1:], times[1:], strict=True) if piece and not time]
