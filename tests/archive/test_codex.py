@@ -204,6 +204,14 @@ def test_the_id_is_in_the_first_header_else_in_the_file_name_else_made_of_the_fi
 # The header and the turns
 
 
+def test_a_header_of_the_second_generation_may_have_nothing_but_its_id_and_time():
+    words = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
+    conversation = import_lines({"id": "bare", "timestamp": "2025-07-02T10:00:00Z"}, words)
+
+    assert (conversation.native_id, conversation.created) == ("bare", "2025-07-02T10:00:00Z")
+    assert conversation.warnings == {}
+
+
 def test_the_header_tells_where_the_session_ran():
     facts = {"originator": "codex_cli_rs", "base_instructions": {"text": "Be brief."}, "git": {"branch": "main"}}
     conversation = import_lines(meta(**facts))

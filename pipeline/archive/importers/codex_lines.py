@@ -60,6 +60,12 @@ def is_header(value: Any) -> bool:
     )
 
 
+def _is_bare_header(value: Any) -> bool:
+    """Whether a first line is a header of G2, also one without git and instructions."""
+    named = object_of(value)
+    return bool(text_of(named.get("id")) and text_of(named.get("timestamp"))) and not {"type", "role"} & named.keys()
+
+
 def is_item(value: Any) -> bool:
     """Whether a value is a bare item of G1 or G2."""
     kind = text_of(object_of(value).get("type"))
@@ -86,7 +92,9 @@ def read_entries(value: Any) -> Iterator[Entry]:
         yield _make_entry(None, META, header, time=header.get("timestamp"))
         yield from (_read_line(None, item) for item in list_of(value.get("items")))
     else:
-        yield from (_read_line(line, said) for line, said in value)
+        for place, (line, said) in enumerate(value):
+            is_bare = place == 0 and _is_bare_header(said)
+            yield _make_entry(line, META, said, time=said["timestamp"]) if is_bare else _read_line(line, said)
 
 
 def _read_line(line: int | None, value: Any) -> Entry:
