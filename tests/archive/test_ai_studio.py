@@ -410,6 +410,19 @@ def test_a_chunk_keeps_its_time_and_its_id():
 # Identity
 
 
+@pytest.mark.parametrize("is_list", [False, True])
+def test_of_a_file_that_is_cut_the_whole_chunks_are_read(is_list):
+    chunks = [user("a"), model("b")]
+    content = json.dumps(chunks if is_list else {"runSettings": {"model": "models/m"}, **prompt_of(*chunks)})
+    (record,), (skip,) = split_all(IMPORTER, make_member("chat", content[: content.index('"b"')]))
+    conversation = IMPORTER.parse(record).conversation
+
+    assert (skip.reason, skip.place) == ("truncated", "chat[1]")
+    assert tell(conversation) == [[(Kind.TEXT, "a")]]
+    assert (conversation.warnings, conversation.model) == ({"partial": 1}, None if is_list else "m")
+    assert record.key == split_all(IMPORTER, make_member("chat", content))[0][0].key
+
+
 def test_a_chat_that_grew_is_the_same_with_the_same_keys():
     short = import_chunks(user("hi"), model("hello"))
     grown = import_chunks(user("hi"), model("hello"), user("more"))

@@ -285,3 +285,13 @@ def test_a_later_checkpoint_of_one_chat_is_the_same_conversation():
 
 def test_a_list_of_contents_that_begins_otherwise_is_no_checkpoint():
     assert IMPORTER.recognise(peek(make_member("x", [{"role": "user", "parts": [{"text": "hi"}]}]))) is None
+
+
+def test_of_a_file_that_is_cut_the_whole_messages_are_read_and_it_counts_as_older():
+    whole = json.dumps({**HEAD, "lastUpdated": "2026-05-02T10:00:00Z", "messages": [user("a"), gemini("b")]})
+    (record,), (skip,) = split_all(IMPORTER, make_member("s.json", whole[:-8]))
+    conversation = IMPORTER.parse(record).conversation
+
+    assert (skip.reason, skip.place, skip.is_info) == ("truncated", "s.json[1]", False)
+    assert (conversation.native_id, [message.key for message in conversation.messages]) == ("s1", ["u1"])
+    assert (conversation.warnings, conversation.updated) == ({"partial": 1}, None)

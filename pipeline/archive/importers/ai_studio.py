@@ -22,6 +22,7 @@ from pipeline.archive.conversations import (
     Role,
     Usage,
 )
+from pipeline.archive.importers.cut_files import PARTIAL, PARTIAL_KEY, read_beginning, read_file
 from pipeline.archive.importers.gemini_parts import read_functions
 from pipeline.archive.importers.inline_files import block_of, decode_base64, keep_inline
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
@@ -38,7 +39,6 @@ from pipeline.archive.importers.values import (
     text_of,
     without_secrets,
 )
-from pipeline.archive.reading import read_value
 from pipeline.archive.titles import choose_title
 
 ROLES = {"user": Role.USER, "model": Role.ASSISTANT, "system": Role.SYSTEM}
@@ -84,6 +84,7 @@ TOP_KEYS = frozenset(
         "systemInstruction",
     }
 )
+CHUNK_PLACES = ("chunkedPrompt.chunks.item", "chunks.item", "item")
 ON_DRIVE = "a file on Google Drive that is not in the export"
 OTHER_PROMPTS = ("testExamples", "inputBindings", "freeformPrompt", "structuredPrompt")
 
@@ -109,8 +110,9 @@ class AiStudioImporter:
 
     def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:
         """Yield the chat of a file, or each of a list of captures."""
-        value, skips = read_value(file)
-        yield from skips
+        read = read_file(file, CHUNK_PLACES)
+        yield from read.skips
+        value = read.value if read.is_whole else _make_partial(file, read.elements)
         beside = Siblings(file, siblings)
         prompts = value if isinstance(value, list) and not any(map(_is_chunk, value)) else [value]
         for place, prompt in enumerate(prompts):
@@ -140,6 +142,15 @@ class AiStudioImporter:
         title = first_text(prompt.get("title"), prompt.get("displayName"))
         choose_title(conversation, (title, "provider"), (text_of(context.get("title")), "file_name"))
         return Parsed(conversation, extras)
+
+
+def _make_partial(file: Member, elements: list[Any]) -> Any:
+    """Return the prompt of a file of which only some chunks can be read, or the prompts of a list of such."""
+    if not any(map(_is_chunk, elements)):
+        return elements
+    settings = object_of(read_beginning(file, ["runSettings"]).get("runSettings"))
+    model = {"runSettings": {"model": settings["model"]}} if "model" in settings else {}
+    return {**model, "chunkedPrompt": {"chunks": elements}, PARTIAL_KEY: True}
 
 
 def _chunks_of(prompt: dict[str, Any]) -> list[Any]:
@@ -204,7 +215,9 @@ def _read_settings(conversation: Conversation, prompt: dict[str, Any]) -> None:
     conversation.settings = without_secrets(settings) or None
     model = text_of(object_of(prompt.get("runSettings")).get("model"))
     conversation.model = model.removeprefix("models/") if model else None
-    conversation.extra = rest_of(prompt, TOP_KEYS)
+    conversation.extra = rest_of(prompt, TOP_KEYS | {PARTIAL_KEY})
+    if prompt.get(PARTIAL_KEY) is True:
+        warn(conversation, PARTIAL)
     conversation.created = read_noted_time(prompt.get("createTime"), conversation, conversation.extra)
     conversation.updated = read_noted_time(prompt.get("updateTime"), conversation, conversation.extra)
     chunked = object_of(prompt.get("chunkedPrompt"))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.archive.conversations import Block, Conversation, Json, Kind, Message, Origin, Role, Usage
+from pipeline.archive.importers.cut_files import PARTIAL, PARTIAL_KEY, read_beginning, read_file
 from pipeline.archive.importers.gemini_cli_checkpoints import (
     PROVIDER,
     is_checkpoint,
@@ -32,7 +33,7 @@ from pipeline.archive.importers.values import (
     without_secrets,
 )
 from pipeline.archive.reading import peek as peek_at
-from pipeline.archive.reading import read_lines, read_value
+from pipeline.archive.reading import read_lines
 from pipeline.archive.titles import choose_title
 
 ROLES = {
@@ -75,8 +76,9 @@ class GeminiCliImporter:
 
     def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:  # noqa: ARG002
         if peek_at(file).kind != "lines":
-            value, skips = read_value(file)
-            yield from skips
+            read = read_file(file, ("messages.item", "history.item", "item"))
+            yield from read.skips
+            value = read.value if read.is_whole else _make_partial(file, read.elements)
             is_saved = is_checkpoint(value)
             yield make_checkpoint_record(value, file.name) if is_saved else Record(_id_of(value), file.name, value)
             return
@@ -96,7 +98,9 @@ class GeminiCliImporter:
         session = object_of(record.value)
         conversation = Conversation(self.provider, record.key)
         conversation.cwd = next((path for path in list_of(session.get("directories")) if isinstance(path, str)), None)
-        conversation.extra = rest_of(session, TOP_KEYS | {"$leaf"})
+        conversation.extra = rest_of(session, TOP_KEYS | {"$leaf", PARTIAL_KEY})
+        if session.get(PARTIAL_KEY) is True:
+            warn(conversation, PARTIAL)
         conversation.created = read_noted_time(session.get("startTime"), conversation, conversation.extra)
         conversation.updated = read_noted_time(session.get("lastUpdated"), conversation, conversation.extra)
         if len(list_of(session.get("directories"))) > 1:
@@ -108,6 +112,12 @@ class GeminiCliImporter:
         _settle(conversation, session)
         choose_title(conversation, (text_of(session.get("summary")), "summary"))
         return Parsed(conversation, extras)
+
+
+def _make_partial(file: Member, elements: list[Any]) -> Any:
+    """Return what can be read of a file that is cut: its time of writing is left out, so that it counts as older."""
+    begin = read_beginning(file, ["sessionId", "projectHash", "startTime", "kind", "directories"])
+    return {**begin, "messages": elements, PARTIAL_KEY: True} if "sessionId" in begin else elements
 
 
 def _is_log_entry(value: Any) -> bool:
