@@ -13,12 +13,13 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from pipeline.archive.conversation_documents import Facts, identify_conversation, read_facts
-from pipeline.archive.record_tables import list_tables, read_table
+from pipeline.archive.record_tables import RecordTable, list_tables, read_table
 from pipeline.stages import ArchiveStage
 from store.data_root import DataRoot
 
 Account = tuple[str, str]  # provider and account
 NOTHING: frozenset[str] = frozenset()
+CONFIGURED = ("gemini_takeout",)  # importers that an import has options for
 
 
 class Group(NamedTuple):
@@ -98,17 +99,49 @@ def read_catalogue(data: DataRoot) -> Catalogue:
     present = set(data.documents.list_ids(ArchiveStage.CONVERSATION))
     facts: dict[str, Facts] = {}
     whole_exports: list[Mapping[Account, Sequence[Facts]]] = []
+    regrouped = _Regrouped()
     for set_id in list_tables(data.tasks_folder):
         if table := read_table(data.tasks_folder, set_id):
             facts |= {row.doc_id: row.facts for row in table.rows if row.doc_id in present}
+            regrouped.note(table)
             if table.is_whole:
                 whole_exports.append(_group_by_account(row.facts for row in table.rows))
+    for doc_id in regrouped.list_left():
+        facts.pop(doc_id, None)
+        present.discard(doc_id)
     others = {doc_id: read_facts(data.documents, doc_id) for doc_id in sorted(present - facts.keys())}
     current = {each.conversation_id for each in facts.values()}
     alone = {doc_id: each for doc_id, each in others.items() if each.conversation_id not in current}
     superseded = _find_superseded(data, alone) if alone else NOTHING
     groups = _group(facts | {doc_id: each for doc_id, each in others.items() if doc_id not in superseded})
     return Catalogue(_mark_gone(groups, whole_exports))
+
+
+class _Regrouped:
+    """Files that were imported with several options, of which the latest count: they decide what is a conversation."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, list[tuple[str, bool, set[str]]]] = defaultdict(list)  # by export: time, options?, ids
+
+    def note(self, table: RecordTable) -> None:
+        ids: dict[int, set[str]] = defaultdict(set)
+        for row in table.rows:
+            if row.facts.importer in CONFIGURED:
+                ids[row.file].add(row.doc_id)
+        for number, doc_ids in ids.items():
+            self._tables[table.files[number].export].append((table.created_at, bool(table.options), doc_ids))
+
+    def list_left(self) -> set[str]:
+        """Return the documents that only earlier imports of a file gave, with other options than the latest had."""
+        left, kept = set(), set()
+        for tables in self._tables.values():
+            *earlier, latest = sorted(tables, key=lambda table: table[0])
+            kept |= latest[2]
+            if any(has_options for _, has_options, _ in tables):
+                left |= {doc_id for _, _, doc_ids in earlier for doc_id in doc_ids}
+            else:
+                kept |= {doc_id for _, _, doc_ids in earlier for doc_id in doc_ids}
+        return left - kept
 
 
 def _find_superseded(data: DataRoot, alone: Mapping[str, Facts]) -> frozenset[str]:
