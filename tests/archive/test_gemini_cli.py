@@ -189,11 +189,12 @@ def test_keys_are_the_ids_and_those_without_one_are_named_by_content():
     assert (notice.parent, last.parent) == ("u1", notice.key)
 
 
-def test_two_messages_with_one_id_are_both_kept():
-    conversation = import_messages(user("hi"), user("ho"))
+def test_of_messages_with_one_id_equal_ones_are_one_and_others_are_counted():
+    conversation = import_messages(user("hi"), user("ho"), user("hi"), {"type": "user"}, {"type": "user"})
 
-    assert [message.native_id for message in conversation.messages] == ["u1", "u1"]
-    assert len({message.key for message in conversation.messages}) == 2
+    assert [message.key for message in conversation.messages][:2] == ["u1", "u1~2"]
+    assert [message.native_id for message in conversation.messages] == [None, "u1", None, None]
+    assert conversation.warnings == {"duplicate_id": 2}
 
 
 # Sessions of lines

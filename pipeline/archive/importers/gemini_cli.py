@@ -21,7 +21,7 @@ from pipeline.archive.importers.gemini_cli_checkpoints import (
 from pipeline.archive.importers.gemini_parts import read_functions, words_of
 from pipeline.archive.importers.inline_files import attach_url, block_of, decode_base64, keep_inline
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
-from pipeline.archive.importers.linear import chain_messages, fill_times, give_keys, settle_path
+from pipeline.archive.importers.linear import DUPLICATE_ID, chain_messages, fill_times, give_keys, settle_path
 from pipeline.archive.importers.odd_values import UNKNOWN_TYPE, read_noted_time, warn
 from pipeline.archive.importers.values import (
     count_of,
@@ -33,7 +33,7 @@ from pipeline.archive.importers.values import (
     without_secrets,
 )
 from pipeline.archive.reading import peek as peek_at
-from pipeline.archive.reading import read_lines
+from pipeline.archive.reading import hash_record, read_lines
 from pipeline.archive.titles import choose_title
 
 ROLES = {
@@ -105,7 +105,7 @@ class GeminiCliImporter:
         conversation.updated = read_noted_time(session.get("lastUpdated"), conversation, conversation.extra)
         if len(list_of(session.get("directories"))) > 1:
             conversation.extra["directories"] = session["directories"]
-        for value in list_of(session.get("messages")):
+        for value in _without_copies(session, conversation):
             conversation.messages.append(_read_message(value, conversation, extras))
         models = [message.model for message in conversation.messages if message.model]
         conversation.model = models[0] if models else None
@@ -150,6 +150,24 @@ def _read_session(lines: Sequence[Any]) -> dict[str, Json]:
             path.append(len(messages) - 1)
             place_by_id |= {native_id: path[-1]} if native_id else {}
     return {**session, "messages": messages, "$leaf": path[-1] if path else None}
+
+
+def _without_copies(session: dict[str, Any], conversation: Conversation) -> list[Any]:
+    """Return the messages of a session, without those that repeat one under its id."""
+    messages = list_of(session.get("messages"))
+    if "$leaf" in session:  # from lines, whose places others name
+        return messages
+    known: set[tuple[str, str]] = set()
+    kept = []
+    for value in messages:
+        native_id = text_of(object_of(value).get("id"))
+        said = (native_id, hash_record(value)) if native_id else None
+        if said in known:
+            warn(conversation, DUPLICATE_ID)
+            continue
+        known |= {said} if said else set()
+        kept.append(value)
+    return kept
 
 
 def _settle(conversation: Conversation, session: dict[str, Any]) -> None:
