@@ -32,8 +32,8 @@ from pipeline.archive.importers.values import (
     text_of,
     without_secrets,
 )
-from pipeline.archive.reading import peek as peek_at
 from pipeline.archive.reading import hash_record, read_lines
+from pipeline.archive.reading import peek as peek_at
 from pipeline.archive.titles import choose_title
 
 ROLES = {
