@@ -124,6 +124,8 @@ class _Regrouped:
         self._tables: dict[str, list[tuple[str, bool, set[str]]]] = defaultdict(list)  # by export: time, options?, ids
 
     def note(self, table: RecordTable) -> None:
+        if not any(file.importer in CONFIGURED for file in table.files):
+            return
         ids: dict[int, set[str]] = defaultdict(set)
         for row in table.rows:
             if row.facts.importer in CONFIGURED:

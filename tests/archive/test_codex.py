@@ -264,6 +264,37 @@ def test_context_that_the_program_put_under_the_user_is_hidden_and_never_the_tit
     assert conversation.title == "list files"
 
 
+@pytest.mark.parametrize(
+    ("text", "origin", "hidden"),
+    [
+        ("<skill>\n<name>x</name></skill>", Origin.RUNTIME_CONTEXT, "context"),
+        ("<subagent_notification>{}</subagent_notification>", Origin.NOTIFICATION, "notification"),
+        ("<user_shell_command>\n<command>\nls\n</command></user_shell_command>", Origin.COMMAND, None),
+    ],
+)
+def test_what_the_program_says_for_a_person_is_nobodys_words(text, origin, hidden):
+    conversation = import_lines(said("user", text), said("user", "hi"))
+
+    assert [(message.origin, message.hidden) for message in conversation.messages] == [
+        (origin, hidden),
+        (Origin.HUMAN, None),
+    ]
+    assert conversation.title == "hi"
+
+
+def test_what_an_editor_puts_above_a_persons_words_is_context():
+    above = "# Context from my IDE setup:\n\n## Active file: a.py\n\n"
+    text = f"{above}## My request for Codex:\nmend it\n"
+    conversation = import_lines(said("user", text), event("user_message", message=text))
+
+    (message,) = conversation.messages
+    assert [(block.kind, block.text) for block in message.blocks] == [
+        (Kind.CONTEXT, above.strip()),
+        (Kind.TEXT, "mend it"),
+    ]
+    assert conversation.title == "mend it"
+
+
 def test_words_and_context_in_one_message_are_told_apart():
     pieces = [{"type": "input_text", "text": text} for text in ("<environment_context>x", "list files")]
     conversation = import_lines(item("message", role="user", content=pieces))

@@ -25,10 +25,11 @@ from pipeline.archive.importers.codex_lines import COMPACTED, EVENT, ITEM, MARKE
 from pipeline.archive.importers.codex_outputs import read_output
 from pipeline.archive.importers.codex_repeats import (
     Repeats,
-    is_injected,
+    find_origin,
     is_picture_tag,
     pictures_of,
     read_outcome,
+    split_editor_text,
     texts_of,
     words_of_result,
 )
@@ -95,6 +96,7 @@ KEPT_EVENTS = frozenset(
 )
 COLLABORATION = "collab_"  # events of agents that work together
 HIDDEN_CONTEXT = "context"
+HIDDEN_NOTIFICATION = "notification"
 HIDDEN_EMPTY = "empty"
 LOCAL_PATH = "a path on the computer where it was sent; its bytes are not in the session"
 
@@ -192,16 +194,24 @@ class MessageBuilder:
 
     def _add_user(self, blocks: list[Block], **facts: Any) -> None:
         """Add a message of the role user: what the program put there is context, what a person wrote is theirs."""
-        blocks = [_as_context(block, Origin.RUNTIME_CONTEXT) if _is_tag(block) else block for block in blocks]
-        injected = [block.kind == Kind.TEXT and is_injected(block.text or "") for block in blocks]
-        if blocks and all(injected):
-            self.add(Role.USER, [_as_context(block) for block in blocks], **_HIDDEN, **facts)
+        blocks = [part for block in blocks for part in _split_block(block)]
+        origins = [find_origin(block.text or "") if block.kind == Kind.TEXT else None for block in blocks]
+        if blocks and all(origins):
+            self._add_injected(blocks, Origin(origins[0] or Origin.RUNTIME_CONTEXT), **facts)
             return
         said = [
-            _as_context(block, Origin.RUNTIME_CONTEXT) if put else block
-            for block, put in zip(blocks, injected, strict=True)
+            block if origin is None else _as_context(block, origin)
+            for block, origin in zip(blocks, origins, strict=True)
         ]
         self.add(Role.USER, said, origin=Origin.HUMAN, **facts)
+
+    def _add_injected(self, blocks: list[Block], origin: Origin, **facts: Any) -> None:
+        """Add what the program put under the role user. Only a command that a person gave themselves is shown."""
+        if origin == Origin.COMMAND:
+            self.add(Role.USER, blocks, origin=origin, **facts)
+        else:
+            hidden = HIDDEN_NOTIFICATION if origin == Origin.NOTIFICATION else HIDDEN_CONTEXT
+            self.add(Role.USER, [_as_context(block) for block in blocks], origin=origin, hidden=hidden, **facts)
 
     def _read_content(self, content: Any) -> list[Block]:
         if isinstance(content, str):
@@ -469,8 +479,16 @@ def _begins_turn(message: Message) -> bool:
     return message.role == Role.USER and message.origin == Origin.HUMAN
 
 
-def _is_tag(block: Block) -> bool:
-    return block.kind == Kind.TEXT and is_picture_tag(block.text or "")
+def _split_block(block: Block) -> list[Block]:
+    """Return a person's text without what an editor or the program put around it, and that as context."""
+    text = block.text or ""
+    if block.kind == Kind.TEXT and is_picture_tag(text):
+        return [_as_context(block, Origin.RUNTIME_CONTEXT)]
+    editor = split_editor_text(text) if block.kind == Kind.TEXT else None
+    if editor is None:
+        return [block]
+    block.text = editor.words
+    return [Block(Kind.CONTEXT, editor.context, origin=Origin.RUNTIME_CONTEXT), block]
 
 
 def _as_context(block: Block, origin: str | None = None) -> Block:

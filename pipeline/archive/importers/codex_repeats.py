@@ -12,16 +12,28 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from pipeline.archive.conversations import Origin
 from pipeline.archive.importers.codex_lines import EVENT, ITEM, Entry
 from pipeline.archive.importers.values import first_text, list_of, object_of, objects_of, text_of
 
-INJECTED = (
-    "<environment_context>",
-    "<user_instructions>",
-    "# AGENTS.md instructions",
-    "<permissions instructions>",
-    "<turn_aborted>",
-)
+# What texts under the role user begin with that no person wrote, and whose they are.
+INJECTED = {
+    "<environment_context>": Origin.RUNTIME_CONTEXT,
+    "<user_instructions>": Origin.RUNTIME_CONTEXT,
+    "# AGENTS.md instructions": Origin.RUNTIME_CONTEXT,
+    "<permissions instructions>": Origin.RUNTIME_CONTEXT,
+    "<turn_aborted>": Origin.RUNTIME_CONTEXT,
+    "<skill>": Origin.RUNTIME_CONTEXT,
+    "<recommended_plugins>": Origin.RUNTIME_CONTEXT,
+    "<goal_context>": Origin.RUNTIME_CONTEXT,
+    "<internal_model_context>": Origin.RUNTIME_CONTEXT,
+    "<hook_prompt": Origin.RUNTIME_CONTEXT,
+    "<subagent_notification>": Origin.NOTIFICATION,
+    "<user_shell_command>": Origin.COMMAND,
+}
+# An editor puts what is open in it above a person's words.
+EDITOR_CONTEXT = ("# Context from my IDE setup:", "# Files mentioned by the user")
+REQUEST = "## My request for Codex:"
 SPEAKERS = {
     "user_message": "user",
     "agent_message": "assistant",
@@ -66,7 +78,28 @@ def find_repeats(entries: Sequence[Entry]) -> Repeats:
 
 def is_injected(text: str) -> bool:
     """Whether a text under the role user was put there by the program."""
-    return text.lstrip().startswith(INJECTED)
+    return find_origin(text) is not None
+
+
+def find_origin(text: str) -> Origin | None:
+    """Return whose a text under the role user is, if no person's."""
+    begin = text.lstrip()
+    return next((origin for word, origin in INJECTED.items() if begin.startswith(word)), None)
+
+
+class EditorText(NamedTuple):
+    """What an editor put above a person's words, and these."""
+
+    context: str
+    words: str
+
+
+def split_editor_text(text: str) -> EditorText | None:
+    """Return the two parts of a text that an editor sent; None for any other."""
+    context, request, words = text.partition(REQUEST)
+    if not request or not words.strip() or not text.lstrip().startswith(EDITOR_CONTEXT):
+        return None
+    return EditorText(context.strip(), words.strip())
 
 
 def is_picture_tag(text: str) -> bool:
