@@ -8,17 +8,18 @@ have a conversation under one native id, the older one has that id, and the id o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
 from pipeline.archive.conversation_documents import Facts, identify_conversation, read_facts
-from pipeline.archive.record_tables import list_tables, read_table
+from pipeline.archive.record_tables import RecordTable, list_tables, read_table
 from pipeline.stages import ArchiveStage
 from store.data_root import DataRoot
 
 Account = tuple[str, str]  # provider and account
 NOTHING: frozenset[str] = frozenset()
+CONFIGURED = ("gemini_takeout",)  # importers that an import has options for
 
 
 class Group(NamedTuple):
@@ -43,16 +44,27 @@ class Group(NamedTuple):
 
 
 class Catalogue:
-    """All conversations of a store by their conversation_id, sorted."""
+    """All conversations of a store by their conversation_id, sorted.
+
+    `replays` are no conversations of their own: copies that a program made to compact a session that is here, too.
+    """
 
     def __init__(self, groups: Iterable[Group]) -> None:
-        self.groups = {group.conversation_id: group for group in sorted(groups, key=attrgetter("conversation_id"))}
+        every = {group.conversation_id: group for group in sorted(groups, key=attrgetter("conversation_id"))}
+        names = {(group.provider, group.native_id) for group in every.values()}
+        self.replays = {each: group for each, group in every.items() if _is_replay(group, names)}
+        self.groups = {each: group for each, group in every.items() if each not in self.replays}
         self._by_prompt: dict[tuple[str, str], list[Group]] = defaultdict(list)
         self._by_native_id: dict[tuple[str, str], list[Group]] = defaultdict(list)
         for group in self.groups.values():
             self._by_native_id[group.provider, group.native_id].append(group)
             for prompt in group.first_prompts:
                 self._by_prompt[group.provider, prompt].append(group)
+
+    def list_replays(self, group: Group) -> list[str]:
+        """Return the native ids of the replays of a session."""
+        replays = (each for each in self.replays.values() if each.provider == group.provider)
+        return sorted(each.native_id for each in replays if group.native_id in each.links)
 
     def list_origins(self, group: Group) -> list[Group]:
         """Return the older conversations from which one may have copied messages, the oldest first."""
@@ -64,6 +76,11 @@ class Catalogue:
         origins |= {each.conversation_id: each for each in linked if not _is_linked(each, group)}
         origins.pop(group.conversation_id, None)
         return sorted(origins.values(), key=lambda each: each.age)
+
+
+def _is_replay(group: Group, names: Collection[tuple[str, str]]) -> bool:
+    """Whether a conversation is named under one that it copies, and that is here: `<session>:agent-acompact-77`."""
+    return any(group.native_id.startswith(f"{link}:") and (group.provider, link) in names for link in group.links)
 
 
 def _is_linked(group: Group, other: Group) -> bool:
@@ -82,14 +99,69 @@ def read_catalogue(data: DataRoot) -> Catalogue:
     present = set(data.documents.list_ids(ArchiveStage.CONVERSATION))
     facts: dict[str, Facts] = {}
     whole_exports: list[Mapping[Account, Sequence[Facts]]] = []
+    regrouped = _Regrouped()
     for set_id in list_tables(data.tasks_folder):
         if table := read_table(data.tasks_folder, set_id):
             facts |= {row.doc_id: row.facts for row in table.rows if row.doc_id in present}
+            regrouped.note(table)
             if table.is_whole:
                 whole_exports.append(_group_by_account(row.facts for row in table.rows))
-    facts |= {doc_id: read_facts(data.documents, doc_id) for doc_id in sorted(present - facts.keys())}
-    groups = _group(facts)
+    for doc_id in regrouped.list_left():
+        facts.pop(doc_id, None)
+        present.discard(doc_id)
+    others = {doc_id: read_facts(data.documents, doc_id) for doc_id in sorted(present - facts.keys())}
+    current = {each.conversation_id for each in facts.values()}
+    alone = {doc_id: each for doc_id, each in others.items() if each.conversation_id not in current}
+    superseded = _find_superseded(data, alone) if alone else NOTHING
+    groups = _group(facts | {doc_id: each for doc_id, each in others.items() if doc_id not in superseded})
     return Catalogue(_mark_gone(groups, whole_exports))
+
+
+class _Regrouped:
+    """Files that were imported with several options, of which the latest count: they decide what is a conversation."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, list[tuple[str, bool, set[str]]]] = defaultdict(list)  # by export: time, options?, ids
+
+    def note(self, table: RecordTable) -> None:
+        if not any(file.importer in CONFIGURED for file in table.files):
+            return
+        ids: dict[int, set[str]] = defaultdict(set)
+        for row in table.rows:
+            if row.facts.importer in CONFIGURED:
+                ids[row.file].add(row.doc_id)
+        for number, doc_ids in ids.items():
+            self._tables[table.files[number].export].append((table.created_at, bool(table.options), doc_ids))
+
+    def list_left(self) -> set[str]:
+        """Return the documents that only earlier imports of a file gave, with other options than the latest had."""
+        left, kept = set(), set()
+        for tables in self._tables.values():
+            *earlier, latest = sorted(tables, key=lambda table: table[0])
+            kept |= latest[2]
+            if any(has_options for _, has_options, _ in tables):
+                left |= {doc_id for _, _, doc_ids in earlier for doc_id in doc_ids}
+            else:
+                kept |= {doc_id for _, _, doc_ids in earlier for doc_id in doc_ids}
+        return left - kept
+
+
+def _find_superseded(data: DataRoot, alone: Mapping[str, Facts]) -> frozenset[str]:
+    """Return the documents of conversations that an export no longer holds, as it is understood now.
+
+    A later version of their importer has looked into the same bytes, lost nothing, and found other conversations there.
+    """
+    versions_by_export: dict[str, Mapping[str, int]] = {}
+    for set_id in list_tables(data.tasks_folder):
+        if table := read_table(data.tasks_folder, set_id):
+            versions_by_export |= {file.export: table.importers for file in table.files if not file.skipped}
+    found = []
+    for doc_id, facts in alone.items():
+        parents = data.documents.read_metadata(ArchiveStage.CONVERSATION, doc_id)["parents"]
+        versions = versions_by_export.get(parents[0]["doc_id"], {}) if parents else {}
+        if versions.get(facts.importer, facts.version) > facts.version:
+            found.append(doc_id)
+    return frozenset(found)
 
 
 def _group_by_account(rows: Iterable[Facts]) -> dict[Account, list[Facts]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
@@ -63,6 +63,7 @@ class ExportSet(NamedTuple):
     container: str  # file, zip, folder, stdin
     members: tuple[SetMember, ...]
     skips: tuple[Skip, ...]  # what its source had besides, and is not kept
+    options: Mapping[str, Any] = {}  # of the import, where they are not as always
 
 
 # Files
@@ -205,13 +206,14 @@ def keep_set(
     members: Sequence[SetMember],
     skips: Sequence[Skip] = (),
     *,
+    options: Mapping[str, Any] | None = None,
     now: datetime | None = None,
 ) -> tuple[ExportSet, bool]:
     """Put the record of an import into the store if it is not there; return it, and whether it is new.
 
-    The same files under the same names in the same order are one set, whatever holds them.
+    The same files under the same names in the same order, with the same options, are one set, whatever holds them.
     """
-    listed = _describe_set(members, skips)
+    listed = _describe_set(members, skips) | ({"options": dict(options)} if options else {})
     identity = _identify_set(listed)
     with documents.hold_stage(ArchiveStage.EXPORT):
         if documents.is_present(ArchiveStage.EXPORT, identity.doc_id):
@@ -227,7 +229,7 @@ def keep_set(
         }
         files = {MEMBERS_FILE: _encode({"container": container, **listed})}
         documents.commit(ArchiveStage.EXPORT, identity.doc_id, files, metadata)
-    return ExportSet(identity.doc_id, created_at, container, tuple(members), tuple(skips)), True
+    return ExportSet(identity.doc_id, created_at, container, tuple(members), tuple(skips), options or {}), True
 
 
 def identify_set(members: Sequence[SetMember], skips: Sequence[Skip]) -> str:
@@ -270,7 +272,8 @@ def read_set(documents: DocumentStore, doc_id: str) -> ExportSet:
     record = json.loads(document.read_bytes(MEMBERS_FILE))
     members = tuple(SetMember(**member) for member in record["members"])
     skips = tuple(Skip(**skip) for skip in record["skips"])
-    return ExportSet(doc_id, str(document.metadata["created_at"]), str(record["container"]), members, skips)
+    created_at, container = str(document.metadata["created_at"]), str(record["container"])
+    return ExportSet(doc_id, created_at, container, members, skips, record.get("options", {}))
 
 
 class ListedSet(NamedTuple):

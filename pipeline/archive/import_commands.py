@@ -10,6 +10,7 @@ from pipeline.errors import InputInvalid
 from store.data_root import DataRoot
 
 EXIT_OK, EXIT_ERROR = 0, 1
+LONGEST_GAP = 7 * 24 * 60  # minutes
 
 
 def add_import(commands: Any) -> None:
@@ -20,24 +21,42 @@ def add_import(commands: Any) -> None:
         action="store_true",
         help="make every conversation that is missing from the exports that are kept; without PATH",
     )
+    parser.add_argument(
+        "--takeout-gap",
+        metavar="MINUTES",
+        type=_read_gap,
+        help="of Google Takeout: prompts further apart begin a new conversation; 30 unless told, or day",
+    )
     parser.add_argument("--explain", action="store_true", help="say what each file is taken for and why; keep nothing")
+
+
+def _read_gap(text: str) -> str | int:
+    if text == "day":
+        return text
+    if text.isascii() and text.isdigit() and 0 < int(text) <= LONGEST_GAP:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no gap. Expected minutes, from 1 to {LONGEST_GAP}, or day.")
 
 
 def _import(arguments: argparse.Namespace) -> int:
     if bool(arguments.paths) == arguments.again:
         raise InputInvalid("Expected either paths to import, or --again to make what is missing from what is kept.")
+    if arguments.again and arguments.takeout_gap is not None:
+        raise InputInvalid("--takeout-gap belongs to an import. Expected it with the paths, and not with --again.")
     if arguments.explain:
         return _explain(arguments)
     from pipeline.archive.coverage import format_coverage
     from pipeline.archive.import_display import open_display
+    from pipeline.archive.importers.options import TAKEOUT_GAP
     from pipeline.archive.importing import import_again, import_paths
 
+    options = {} if arguments.takeout_gap is None else {TAKEOUT_GAP: arguments.takeout_gap}
     data, display = DataRoot(roots_of(arguments).data), open_display()
     try:
         if arguments.again:
             coverage = import_again(data, watcher=display)
         else:
-            coverage = import_paths(data, arguments.paths, watcher=display)
+            coverage = import_paths(data, arguments.paths, options=options, watcher=display)
     finally:
         display.stop()
     print_result(arguments, coverage.as_json(), format_coverage)

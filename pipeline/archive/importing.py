@@ -42,6 +42,7 @@ from pipeline.archive.exports import (
 )
 from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Peek, Recognition, Record, Skip
+from pipeline.archive.importers.options import Options, configure
 from pipeline.archive.reading import peek
 from pipeline.archive.reading.sources import Source, open_source
 from pipeline.archive.record_tables import (
@@ -109,6 +110,7 @@ def import_paths(
     data: DataRoot,
     paths: Sequence[str],
     *,
+    options: Options | None = None,
     watcher: Watcher | None = None,
     importers: Sequence[Importer] = IMPORTERS,
 ) -> Coverage:
@@ -120,7 +122,7 @@ def import_paths(
     unread: list[Skip] = []
     for path in paths:
         try:
-            kept.append(keep_path(data, path, reader=reader, watcher=watcher))
+            kept.append(keep_path(data, path, options=options, reader=reader, watcher=watcher))
         except (PipelineError, OSError) as error:
             unread.append(describe_failure(error, "unreadable_path", path))
     coverage = make_conversations(data, kept, reader=reader, watcher=watcher, importers=importers)
@@ -138,7 +140,12 @@ def import_again(
 
 
 def keep_path(
-    data: DataRoot, path: str, *, reader: ExportReader | None = None, watcher: Watcher | None = None
+    data: DataRoot,
+    path: str,
+    *,
+    options: Options | None = None,
+    reader: ExportReader | None = None,
+    watcher: Watcher | None = None,
 ) -> KeptSet:
     """Put the files of a path into the store, and the set that names them.
 
@@ -150,7 +157,8 @@ def keep_path(
         keep = partial(keep_file, data.documents, on_read=watcher.read)
         kept, refused = _list_files(source, keep)
         skips = [*source.skips, *refused]
-        export_set, is_new = keep_set(data.documents, source.container, [member for member, _ in kept], skips)
+        members = [member for member, _ in kept]
+        export_set, is_new = keep_set(data.documents, source.container, members, skips, options=options)
     for member, is_new_file in kept:
         if is_new_file and reader is not None:
             reader.trust(member.export)
@@ -309,7 +317,7 @@ class SetMaking:
         self._data, self._set, self._present = data, export_set, present
         self._reader, self._watcher = reader, watcher
         self._versions = list_versions(importers)
-        self._importers = importers
+        self._importers = configure(importers, export_set.options)
         self._blake3s = {member.export: member.blake3 for member in export_set.members}
         self._rows: list[RecordRow] = []
         self.is_final = True  # False: an export could not be read, so it is tried again next time
@@ -325,7 +333,8 @@ class SetMaking:
         self._watcher.begin("reading", sum(member.size_bytes for member in members))
         files = self._make_files(members, table)
         if self.is_final:
-            made = RecordTable(self._versions, files, self._rows, self._is_whole(files))
+            order = self._set.created_at
+            made = RecordTable(self._versions, files, self._rows, self._is_whole(files), self._set.options, order)
             write_table(self._data.tasks_folder, self._set.doc_id, made, temporary_folder=self._data.temporary_folder)
         return files
 

@@ -16,16 +16,17 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from pipeline.archive.conversations import Attachment, AttachmentStatus, Block, Conversation, Message
+from pipeline.archive.conversations import Attachment, AttachmentStatus, Block, Conversation, Lineage, Message
 from pipeline.archive.trees import settle_tree
 from store.identity import hash_bytes
 
 DERIVED_TITLES = (None, "first_prompt", "file_name")  # give way to the title that the provider has
 STATUS_RANK: dict[str, int] = {AttachmentStatus.PRESENT: 2, AttachmentStatus.CONFLICT: 1}
-MERGING_VERSION = 1  # raise it when the same observations give another view
+MERGING_VERSION = 2  # raise it when the same observations give another view
 FILLED_FIELDS = ("account", "created", "updated", "model", "project_id", "project_name", "gizmo_id", "cwd", "usage")
 
 
@@ -160,7 +161,7 @@ def _add(merged: Conversation, older: Conversation, doc_id: str) -> list[str]:
     _fill_fields(merged, older)
     _fill_attachments(merged.attachments, older.attachments)
     merged.attachments += _list_missing(merged.attachments, older.attachments)
-    merged.lineage += [link for link in older.lineage if link not in merged.lineage]
+    _add_lineage(merged.lineage, older.lineage)
     present = {message.key: index for index, message in enumerate(merged.messages)}
     conflicts = _compare_keys(merged, older, doc_id)
     for message in older.messages:
@@ -171,6 +172,16 @@ def _add(merged: Conversation, older: Conversation, doc_id: str) -> list[str]:
         elif conflict := _merge_message(merged.messages, index, message):
             conflicts.append(f"message {message.key}: {conflict} (version {doc_id})")
     return conflicts
+
+
+def _add_lineage(newer: list[Lineage], older: list[Lineage]) -> None:
+    """Add the links that only an older observation has, and the message of a link that is known without one."""
+    for link in older:
+        same = [known for known in newer if (known.kind, known.native_id) == (link.kind, link.native_id)]
+        for known in same:
+            known.message = known.message or link.message
+        if not same or (link.message is not None and link not in same):
+            newer.append(link)
 
 
 def _compare_keys(merged: Conversation, older: Conversation, doc_id: str) -> list[str]:
@@ -201,7 +212,8 @@ def _merge_message(messages: list[Message], index: int, older: Message) -> str |
     """Fill a message from an older observation of it; return the conflict, if there is one."""
     newer = messages[index]
     conflict = None
-    if hash_message(newer) != hash_message(older):
+    begins_there = older.parent is None and newer.parent is not None  # the newer one has what is before it, too
+    if hash_message(newer) != hash_message(replace(older, parent=newer.parent) if begins_there else older):
         if _is_cut(newer, older):
             older.parent, older.is_active, older.is_gone = newer.parent, newer.is_active, newer.is_gone
             messages[index], newer, older = older, older, newer

@@ -50,6 +50,8 @@ class RecordTable(NamedTuple):
     files: list[FileCoverage]
     rows: list[RecordRow]
     is_whole: bool  # a ZIP or folder of which nothing was skipped or refused: what it lacks, its source lacks
+    options: Mapping[str, Any] = {}  # of the import
+    created_at: str = ""  # of the set
 
 
 def folder_of(tasks_folder: Path, set_id: str) -> Path:
@@ -93,6 +95,8 @@ def write_table(tasks_folder: Path, set_id: str, table: RecordTable, *, temporar
         "set": set_id,
         "importers": dict(table.importers),
         "whole": table.is_whole,
+        "options": dict(table.options),
+        "created_at": table.created_at,
         "records_blake3": hash_bytes(records),
         "files": [file.as_json() for file in table.files],
     }
@@ -119,7 +123,9 @@ def read_table(tasks_folder: Path, set_id: str) -> RecordTable | None:
         records = read_file(folder_of(tasks_folder, set_id) / RECORDS_FILE)
         if coverage["records_blake3"] != hash_bytes(records):
             return None
-        return RecordTable(coverage["importers"], _decode_files(coverage), _decode_rows(records), coverage["whole"])
+        options, created_at = coverage.get("options", {}), coverage.get("created_at", "")
+        files, rows = _decode_files(coverage), _decode_rows(records)
+        return RecordTable(coverage["importers"], files, rows, coverage["whole"], options, created_at)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

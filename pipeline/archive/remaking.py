@@ -14,6 +14,7 @@ from pipeline.archive.conversation_documents import Composed, compose, identify_
 from pipeline.archive.exports import ExportReader, ExportSet, list_sets, read_set
 from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Record
+from pipeline.archive.importers.options import configure
 from pipeline.archive.importing import ask_importers
 from pipeline.archive.reading import peek
 from pipeline.archive.transcripts import Draft, Format, compose_transcript, plan_transcript, read_template
@@ -78,6 +79,7 @@ def _check_exports(data: DataRoot) -> Iterator[Finding]:
 def list_records(reader: ExportReader, export_set: ExportSet, importers: Sequence[Importer]) -> Iterator[SourcedRecord]:
     """Yield the records of a set. A file that cannot be read ends where it cannot, as it does in an import."""
     members = reader.list_members(export_set)
+    importers = configure(importers, export_set.options)
     for member in members:
         try:
             found = ask_importers(peek(member), importers)

@@ -49,11 +49,15 @@ def is_damaged_time(value: Any) -> bool:
 
 
 def lacks_zone(value: Any) -> bool:
-    """Whether a time does not say in which zone it is: it is taken for UTC, and may be hours off."""
-    if not isinstance(value, str) or value.endswith("Z"):
+    """Whether a time is a date or a clock that says nothing of its zone, and so was only taken for UTC.
+
+    >>> lacks_zone("2026-03-01T09:00:02"), lacks_zone("2026-03-01T09:00:02Z"), lacks_zone(1735689600)
+    (True, False, False)
+    """
+    if not isinstance(value, str) or value[-1:] in ("Z", "z"):
         return False
     found = _ISO.fullmatch(value.strip())
-    return found is not None and found[8] is None
+    return found is not None and found[8] is None and read_time(value) is not None
 
 
 def _read_text(text: str) -> datetime | None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from pipeline.archive.catalogue import Catalogue, Group, read_catalogue
 from pipeline.archive.conversation_documents import read_conversation
-from pipeline.archive.conversations import Conversation, Message, Usage
+from pipeline.archive.conversations import Conversation, Lineage, Message, Usage
 from pipeline.archive.merging import MERGING_VERSION, Merged, Observation, hash_message, merge
 from pipeline.errors import InputInvalid, UnknownName
 from pipeline.workspace import Workspace
@@ -44,6 +44,7 @@ class Outline(NamedTuple):
     is_gone: bool = False
     origins: tuple[str, ...] = ()  # doc_ids of older conversations from which it may have copied messages
     version: int = MERGING_VERSION
+    replays: tuple[str, ...] = ()  # native ids of the replays that it is linked to
 
 
 def outline_views(workspace: Workspace) -> dict[str, Outline]:
@@ -54,7 +55,7 @@ def outline_views(workspace: Workspace) -> dict[str, Outline]:
 
 def _outline(catalogue: Catalogue, group: Group) -> Outline:
     origins = tuple(doc_id for origin in catalogue.list_origins(group) for doc_id in origin.doc_ids)
-    return Outline(group.doc_ids, group.is_gone, origins)
+    return Outline(group.doc_ids, group.is_gone, origins, replays=tuple(catalogue.list_replays(group)))
 
 
 def walk_views(workspace: Workspace, *, only: Collection[str] | None = None) -> Iterator[View]:
@@ -83,11 +84,12 @@ def find_view(workspace: Workspace, prefix: str) -> View:
 
 
 def _find_groups(catalogue: Catalogue, prefix: str) -> list[Group]:
-    if exact := catalogue.groups.get(prefix):
+    every = {**catalogue.groups, **catalogue.replays}
+    if exact := every.get(prefix):
         return [exact]
     return [
         group
-        for group in catalogue.groups.values()
+        for group in every.values()
         if prefix and any(name.startswith(prefix) for name in (group.conversation_id, *group.doc_ids, *group.older))
     ]
 
@@ -100,6 +102,8 @@ def _read_view(data: DataRoot, catalogue: Catalogue, group: Group) -> View:
     conversation = merged.conversation
     if group.account and conversation.account is None:
         conversation = replace(conversation, account=group.account)
+    if replays := [Lineage("compaction", native_id) for native_id in catalogue.list_replays(group)]:
+        conversation = replace(conversation, lineage=[*conversation.lineage, *replays])
     for origin in catalogue.list_origins(group):
         mark_copies(conversation, _merge_group(data, origin).conversation, origin.conversation_id)
     return View(group.conversation_id, conversation, merged.versions, group.is_gone, merged.conflicts)

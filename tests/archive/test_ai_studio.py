@@ -287,6 +287,28 @@ def test_bytes_that_are_only_among_the_parts_are_kept():
     assert list(parsed.extras.values()) == [PNG_BYTES]
 
 
+def test_calls_of_functions_among_the_parts_and_what_they_brought_are_read():
+    conversation = import_chunks(
+        {"role": "model", "parts": [{"functionCall": {"name": "ask", "args": {"q": 1}}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "ask", "response": {"rows": [1, 2]}}}]},
+    )
+    (call,), (answer,) = (message.blocks for message in conversation.messages)
+
+    assert (call.kind, call.tool_name, call.input) == (Kind.TOOL_USE, "ask", {"q": 1})
+    assert (answer.kind, answer.tool_name, answer.raw) == (Kind.TOOL_RESULT, "ask", {"rows": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    "chunk", [{"role": "model", "parts": [{"hologram": {"id": 1}}]}, {"role": "model", "hologram": {"id": 1}}]
+)
+def test_content_that_nobody_knows_is_kept_counted_and_not_taken_for_nothing(chunk):
+    conversation = import_chunks(user("hi"), chunk)
+    message = conversation.messages[1]
+
+    assert [block.raw for block in message.blocks] == [{"hologram": {"id": 1}}]
+    assert (message.hidden, conversation.warnings) == (None, {"unknown_type": 1})
+
+
 def test_bytes_that_cannot_be_decoded_are_missing_with_a_reason():
     parsed = parse_chunks({"role": "user", "inlineImage": {"mimeType": "image/png", "data": "%%%"}})
 
@@ -386,6 +408,19 @@ def test_a_chunk_keeps_its_time_and_its_id():
 
 
 # Identity
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_of_a_file_that_is_cut_the_whole_chunks_are_read(is_list):
+    chunks = [user("a"), model("b")]
+    content = json.dumps(chunks if is_list else {"runSettings": {"model": "models/m"}, **prompt_of(*chunks)})
+    (record,), (skip,) = split_all(IMPORTER, make_member("chat", content[: content.index('"b"')]))
+    conversation = IMPORTER.parse(record).conversation
+
+    assert (skip.reason, skip.place) == ("truncated", "chat[1]")
+    assert tell(conversation) == [[(Kind.TEXT, "a")]]
+    assert (conversation.warnings, conversation.model) == ({"partial": 1}, None if is_list else "m")
+    assert record.key == split_all(IMPORTER, make_member("chat", content))[0][0].key
 
 
 def test_a_chat_that_grew_is_the_same_with_the_same_keys():

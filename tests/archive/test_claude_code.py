@@ -610,7 +610,21 @@ def test_an_answer_in_pieces_is_one_group_and_its_usage_counts_once():
 
     assert [message.group for message in messages] == [None] + ["msg_7/req_7"] * 3
     assert [message.usage.output_tokens if message.usage else None for message in messages] == [None, None, None, 88]
-    assert messages[3].usage.usage_id == "msg_7"
+    assert messages[3].usage.usage_id == "msg_7/req_7"
+
+
+def test_one_message_id_of_two_requests_is_two_answers():
+    lines = [piece("x1", "u", 5), piece("x2", "x1", 7), piece("x3", "x2", 9, "msg_9"), piece("x4", "x3", 11, "msg_9")]
+    lines[1]["requestId"] = "req_8"
+    del lines[2]["requestId"]  # it has that of the other line of its answer
+    conversation = read(*lines)
+
+    assert [message.usage and message.usage.usage_id for message in conversation.messages] == [
+        "msg_7/req_7",
+        "msg_7/req_8",
+        None,
+        "msg_9/req_7",
+    ]
 
 
 def test_the_largest_output_counts_wherever_it_stands():

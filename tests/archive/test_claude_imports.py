@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.archive.importing import import_paths
-from pipeline.archive.views import View, count_usage, walk_views
+from pipeline.archive.views import View, count_usage, find_view, outline_views, walk_views
 from pipeline.settings import Roots
 from pipeline.workspace import Workspace
 from tests.archive.test_claude import make_chat, say
@@ -57,10 +57,53 @@ def test_a_folder_of_projects_becomes_linked_conversations(workspace, tmp_path):
     }
 
     assert links == {
-        S: [],
+        S: [("compaction", f"{S}:agent-acompact-9")],
         f"{S}:agent-ab12": [("sub_agent", S)],
-        f"{S}:agent-acompact-9": [("compaction", S)],
     }
+
+
+def test_an_agent_in_a_file_of_its_own_is_linked_to_the_call_that_started_it(workspace, tmp_path):
+    agent = {"isSidechain": True, "agentId": "ab12"}
+    result = user("r2", "t2", [{"type": "tool_result", "tool_use_id": "c2", "content": "done"}])
+    files = {
+        f"-repo/{S}.jsonl": write(
+            user("u1", None),
+            task("t1", "u1", "c1", "look"),
+            task("t2", "t1", "c2", "look"),
+            {**result, "toolUseResult": {"agentId": "ab12"}},
+            "{broken Task",
+        ),
+        f"-repo/{S}/subagents/agent-ab12.jsonl": write(user("s1", None, "look", **agent)),
+        f"-repo/{S}/subagents/agent-warm.jsonl": write(user("w1", None, "Warmup", **{**agent, "agentId": "warm"})),
+    }
+    keep(workspace, tmp_path / "projects", files)
+    views = find_views(workspace)
+
+    links = {native_id: [link.message for link in view.conversation.lineage] for native_id, view in views.items()}
+    assert links == {S: [], f"{S}:agent-ab12": ["t2"], f"{S}:agent-warm": [None]}
+
+
+def test_a_replay_is_a_conversation_only_where_its_session_is_not(workspace, tmp_path):
+    replay = f"{S}:agent-acompact-9"
+    keep(workspace, tmp_path / "one", {"-repo/agent-acompact-9.jsonl": write(user("r1", None))})
+    (alone,) = walk_views(workspace)
+
+    keep(workspace, tmp_path / "two", {f"-repo/{S}.jsonl": write(user("u1", None))})
+    (session,) = walk_views(workspace)
+
+    assert (alone.conversation.native_id, session.conversation.native_id) == (replay, S)
+    assert find_view(workspace, alone.conversation_id).conversation.native_id == replay
+    assert outline_views(workspace)[session.conversation_id].replays == (replay,)
+
+
+def test_a_session_and_its_beginning_in_a_resumed_one_are_in_no_conflict(workspace, tmp_path):
+    whole = [user("u0", None, sessionId=A), user("u1", "u0", sessionId=A), assistant("a1", "u1", sessionId=A)]
+    resumed = [*whole[1:], user("u2", "a1")]  # what is before u1 was not copied
+    keep(workspace, tmp_path / "one", {f"{A}.jsonl": write(*whole), f"{S}.jsonl": write(*resumed)})
+    views = find_views(workspace)
+
+    assert views[A].conflicts == ()
+    assert [message.parent for message in views[A].conversation.messages] == [None, "u0", "u1"]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -130,3 +173,30 @@ def test_two_forms_of_one_chat_are_one_conversation(workspace, tmp_path):
     assert [message.key for message in view.conversation.messages if message.is_active] == ["a", "b"]
     assert (view.conversation.account, view.conversation.model) == ("acct", "x")
     assert view.conflicts == ()
+
+
+def test_a_summary_in_the_file_of_another_session_is_the_title_of_the_one_that_it_is_of(workspace, tmp_path):
+    summary = {"type": "summary", "summary": "About the first", "leafUuid": "a1"}
+    unknown = {"type": "summary", "summary": "About one that is gone", "leafUuid": "nowhere"}
+    files = {
+        f"-repo/{A}.jsonl": write(user("u1", None, "one", sessionId=A), assistant("a1", "u1", sessionId=A)),
+        f"-repo/{S}.jsonl": write(summary, user("u2", None, "two")),
+        "-other/x.jsonl": write(summary, unknown, user("u3", None, "three", sessionId="x")),
+    }
+    keep(workspace, tmp_path / "projects", files)
+
+    titles = {native_id: view.conversation.title for native_id, view in find_views(workspace).items()}
+    assert titles == {A: "About the first", S: "two", "x": "About the first"}  # in its own folder no other has the leaf
+
+
+def test_a_file_that_is_no_session_or_is_damaged_hinders_no_look_for_summaries(workspace, tmp_path):
+    files = {
+        f"-repo/{S}.jsonl": write(user("u1", None, "hi")),
+        "-repo/broken.jsonl": '{"type": "summary", "leafUuid": "u1", "summary": "cut',
+        "-repo/only.jsonl": write("[1]", {"type": "summary", "summary": "Greeting \ud83d", "leafUuid": "u1"}),
+        "-repo/picture": "\x89PNG",
+    }
+    keep(workspace, tmp_path / "projects", files)
+    (view,) = walk_views(workspace)
+
+    assert view.conversation.title == "Greeting \ufffd"

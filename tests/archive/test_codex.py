@@ -204,6 +204,14 @@ def test_the_id_is_in_the_first_header_else_in_the_file_name_else_made_of_the_fi
 # The header and the turns
 
 
+def test_a_header_of_the_second_generation_may_have_nothing_but_its_id_and_time():
+    words = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
+    conversation = import_lines({"id": "bare", "timestamp": "2025-07-02T10:00:00Z"}, words)
+
+    assert (conversation.native_id, conversation.created) == ("bare", "2025-07-02T10:00:00Z")
+    assert conversation.warnings == {}
+
+
 def test_the_header_tells_where_the_session_ran():
     facts = {"originator": "codex_cli_rs", "base_instructions": {"text": "Be brief."}, "git": {"branch": "main"}}
     conversation = import_lines(meta(**facts))
@@ -254,6 +262,37 @@ def test_context_that_the_program_put_under_the_user_is_hidden_and_never_the_tit
     assert {block.kind for message in context for block in message.blocks} == {Kind.CONTEXT}
     assert (human.origin, human.hidden) == (Origin.HUMAN, None)
     assert conversation.title == "list files"
+
+
+@pytest.mark.parametrize(
+    ("text", "origin", "hidden"),
+    [
+        ("<skill>\n<name>x</name></skill>", Origin.RUNTIME_CONTEXT, "context"),
+        ("<subagent_notification>{}</subagent_notification>", Origin.NOTIFICATION, "notification"),
+        ("<user_shell_command>\n<command>\nls\n</command></user_shell_command>", Origin.COMMAND, None),
+    ],
+)
+def test_what_the_program_says_for_a_person_is_nobodys_words(text, origin, hidden):
+    conversation = import_lines(said("user", text), said("user", "hi"))
+
+    assert [(message.origin, message.hidden) for message in conversation.messages] == [
+        (origin, hidden),
+        (Origin.HUMAN, None),
+    ]
+    assert conversation.title == "hi"
+
+
+def test_what_an_editor_puts_above_a_persons_words_is_context():
+    above = "# Context from my IDE setup:\n\n## Active file: a.py\n\n"
+    text = f"{above}## My request for Codex:\nmend it\n"
+    conversation = import_lines(said("user", text), event("user_message", message=text))
+
+    (message,) = conversation.messages
+    assert [(block.kind, block.text) for block in message.blocks] == [
+        (Kind.CONTEXT, above.strip()),
+        (Kind.TEXT, "mend it"),
+    ]
+    assert conversation.title == "mend it"
 
 
 def test_words_and_context_in_one_message_are_told_apart():
@@ -624,6 +663,37 @@ def test_a_picture_that_the_item_has_is_not_named_again():
     )
 
     assert len(conversation.messages[0].blocks) == 2
+
+
+@pytest.mark.parametrize("words", ["", "what is it?"])
+def test_the_marks_around_a_picture_are_no_words_of_a_person_and_its_event_says_it_again(words):
+    pieces = [{"type": "input_text", "text": text} for text in ("<image name=[Image #1]>", "</image>", words) if text]
+    pieces.insert(1, {"type": "input_image", "image_url": PNG})
+    conversation = import_lines(
+        item("message", role="user", content=pieces), event("user_message", message=words, images=[PNG])
+    )
+
+    (message,) = conversation.messages
+    assert [block.text for block in message.blocks if block.kind == Kind.TEXT] == ([words] if words else [])
+    assert (message.origin, message.hidden, conversation.title) == (Origin.HUMAN, None, words or None)
+
+
+def test_an_event_of_an_unknown_type_is_kept_and_counted():
+    conversation = import_lines(event("brand_new", a=1), event("item_completed", b=2), event("collab_wait_end", c=3))
+
+    assert [line["payload"]["type"] for line in conversation.extra["other_lines"]] == [
+        "brand_new",
+        "item_completed",
+        "collab_wait_end",
+    ]
+    assert conversation.warnings == {"unknown_type": 1}
+
+
+def test_what_a_shell_of_the_first_generation_brought_is_a_result():
+    output = json.dumps({"output": "x", "metadata": {"exit_code": 1}})
+    (message,) = import_lines(item("local_shell_call_output", call_id="c", output=output)).messages
+
+    assert [(block.kind, block.text, block.exit_code) for block in message.blocks] == [(Kind.TOOL_RESULT, "x", 1)]
 
 
 def test_an_aborted_turn_is_marked_and_an_error_is_shown():

@@ -148,7 +148,7 @@ def test_a_call_keeps_what_it_shows():
 def test_tokens_that_usage_has_no_place_for_are_kept():
     (message,) = import_messages(gemini("x", tokens={"input": 1, "tool": 2, "total": 3})).messages
 
-    assert (message.usage.input_tokens, message.usage.usage_id) == (1, "g1")
+    assert (message.usage.input_tokens, message.usage.usage_id) == (1, "s1/g1")
     assert message.extra == {"tokens": {"tool": 2, "total": 3}}
 
 
@@ -189,11 +189,12 @@ def test_keys_are_the_ids_and_those_without_one_are_named_by_content():
     assert (notice.parent, last.parent) == ("u1", notice.key)
 
 
-def test_two_messages_with_one_id_are_both_kept():
-    conversation = import_messages(user("hi"), user("ho"))
+def test_of_messages_with_one_id_equal_ones_are_one_and_others_are_counted():
+    conversation = import_messages(user("hi"), user("ho"), user("hi"), {"type": "user"}, {"type": "user"})
 
-    assert [message.native_id for message in conversation.messages] == ["u1", "u1"]
-    assert len({message.key for message in conversation.messages}) == 2
+    assert [message.key for message in conversation.messages][:2] == ["u1", "u1~2"]
+    assert [message.native_id for message in conversation.messages] == [None, "u1", None, None]
+    assert conversation.warnings == {"duplicate_id": 2}
 
 
 # Sessions of lines
@@ -238,3 +239,60 @@ def test_a_cut_last_line_is_no_loss():
 
     assert [skip.reason for skip in skips if skip.is_info] == ["truncated_tail"]
     assert len(IMPORTER.parse(records[0]).conversation.messages) == 1
+
+
+# What lies beside the sessions
+
+SETUP = {"role": "user", "parts": [{"text": "This is the Gemini CLI. We are setting up the context for our chat."}]}
+CONTENTS = [
+    SETUP,
+    {"role": "model", "parts": [{"text": "Got it."}]},
+    {"role": "user", "parts": [{"text": "list the files"}]},
+    {"role": "model", "parts": [{"functionCall": {"id": "c1", "name": "ls", "args": {"path": "."}}}]},
+    {"role": "user", "parts": [{"functionResponse": {"id": "c1", "name": "ls", "response": {"output": "a.txt"}}}]},
+    {"role": "user", "parts": [{"functionResponse": {"name": "ls", "response": {"error": "no such folder"}}}]},
+]
+
+
+def test_the_log_of_prompts_is_kept_and_no_session():
+    entry = {"sessionId": "s1", "messageId": 0, "type": "user", "message": "hi", "timestamp": "2026-05-01T10:00:00Z"}
+    recognition = IMPORTER.recognise(peek(make_member("renamed", [entry, entry])))
+
+    assert recognition is not None
+    assert recognition.is_artifact
+
+
+@pytest.mark.parametrize("content", [CONTENTS, {"history": CONTENTS, "authType": "oauth"}], ids=["list", "history"])
+def test_a_checkpoint_is_a_conversation_that_begins_with_what_the_program_says(content):
+    assert IMPORTER.recognise(peek(make_member("renamed", content))) is not None
+    conversation = import_alone(IMPORTER, content)
+    messages = conversation.messages
+    (call,), (answer,), (failed,) = (message.blocks for message in messages[3:])
+
+    assert [message.role for message in messages] == ["user", "assistant", "user", "assistant", "tool", "tool"]
+    assert [message.hidden for message in messages] == ["context", None, None, None, None, None]
+    assert (conversation.title, conversation.is_id_derived) == ("list the files", True)
+    assert (call.tool_name, call.call_id, call.input) == ("ls", "c1", {"path": "."})
+    assert (answer.text, answer.call_id, answer.is_error) == ("a.txt", "c1", None)
+    assert (failed.text, failed.is_error) == ("no such folder", True)
+
+
+def test_a_later_checkpoint_of_one_chat_is_the_same_conversation():
+    early, late = (import_alone(IMPORTER, contents) for contents in (CONTENTS[:4], CONTENTS))
+
+    assert early.native_id == late.native_id
+    assert [message.key for message in early.messages] == [message.key for message in late.messages[:4]]
+
+
+def test_a_list_of_contents_that_begins_otherwise_is_no_checkpoint():
+    assert IMPORTER.recognise(peek(make_member("x", [{"role": "user", "parts": [{"text": "hi"}]}]))) is None
+
+
+def test_of_a_file_that_is_cut_the_whole_messages_are_read_and_it_counts_as_older():
+    whole = json.dumps({**HEAD, "lastUpdated": "2026-05-02T10:00:00Z", "messages": [user("a"), gemini("b")]})
+    (record,), (skip,) = split_all(IMPORTER, make_member("s.json", whole[:-8]))
+    conversation = IMPORTER.parse(record).conversation
+
+    assert (skip.reason, skip.place, skip.is_info) == ("truncated", "s.json[1]", False)
+    assert (conversation.native_id, [message.key for message in conversation.messages]) == ("s1", ["u1"])
+    assert (conversation.warnings, conversation.updated) == ({"partial": 1}, None)

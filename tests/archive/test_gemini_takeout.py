@@ -86,6 +86,7 @@ def test_the_localised_sample_has_all_that_its_readme_counts(samples):
         {"header": "Gemini Apps", "title": "x"},
         {"header": "Other", "products": ["Gemini Apps"], "time": "x"},
         {"header": "Gemini-apps", "title": "x"},
+        {"header": "Aplicaciones de Gemini", "title": "x"},
     ],
 )
 def test_activities_are_recognised_by_their_product(item):
@@ -126,6 +127,24 @@ def test_the_verb_is_the_word_that_most_answered_activities_begin_with():
     (conversation,) = import_items(*items)
 
     assert texts_of(conversation) == ["Oprettede a canvas", "c", "en\nto linjer", "a", "Spurgte", "b", "tre"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "titles", "first"),
+    [
+        ("Eingegebener Prompt:", ["Was ist das?"], "Was ist das?"),
+        ("Eingegebener\xa0Prompt:", ["Eins: zwei"], "Eins: zwei"),
+        ("Requête envoyée :", ["un", "deux", "trois"], "un"),
+        ("Spurgte", ["en: to", "tre"], "en: to"),
+        ("Spurgte", ["en: to"] * 2, "en: to"),
+        ("Prompted", ["Note: x"] * 3, "Note: x"),
+    ],
+)
+def test_a_verb_that_goes_on_to_a_colon_is_taken_off_as_a_whole(verb, titles, first):
+    items = [prompt(title, f"09:0{9 - place}:00", "<p>x</p>", verb=verb) for place, title in enumerate(titles)]
+    (conversation,) = import_items(*items[::-1])
+
+    assert first in texts_of(conversation)
 
 
 def test_a_verb_before_a_hard_space_is_taken_off():

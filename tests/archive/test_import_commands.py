@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +243,62 @@ def test_every_sample_is_imported_and_comes_back_byte_for_byte(capsys, tmp_path)
     run_json(capsys, "import", *reversed(paths))
 
     assert {path: path.read_bytes() for path in documents.rglob("*") if path.is_file()} == before
+
+
+# Takeout
+
+
+def make_activity(text: str, time: str) -> dict[str, Any]:
+    answer = {"safeHtmlItem": [{"html": "<p>yes</p>"}]}
+    return {"header": "Gemini Apps", "title": f"Prompted {text}", "time": f"2026-02-03T{time}:00Z", **answer}
+
+
+@pytest.fixture
+def activities(tmp_path) -> str:
+    path = tmp_path / "MyActivity.json"
+    path.write_text(json.dumps([make_activity("c", "12:00"), make_activity("b", "10:00"), make_activity("a", "09:10")]))
+    return str(path)
+
+
+def list_titles(capsys) -> list[str]:
+    return sorted(each["title"] for each in run_json(capsys, "conversations"))
+
+
+def test_the_gap_of_takeout_is_part_of_an_import_and_the_latest_one_of_a_file_counts(activities, capsys):
+    sets = [run_json(capsys, "import", activities)["sets"][0]["set"]]
+    assert list_titles(capsys) == ["a", "b", "c"]
+
+    for gap, titles in (("60", ["a", "c"]), ("day", ["a"]), ("30", ["a", "b", "c"])):
+        sets.append(run_json(capsys, "import", "--takeout-gap", gap, activities)["sets"][0]["set"])
+        assert list_titles(capsys) == titles
+
+    assert len(set(sets)) == 4
+
+
+def test_conversations_of_another_gap_are_made_again_as_they_were(activities, capsys, tmp_path):
+    run_json(capsys, "import", "--takeout-gap", "60", activities)
+    folder = tmp_path / "data" / "docs" / "conversation"
+    before = {path.name for path in folder.iterdir()}
+    DataRoot(tmp_path / "data").trash.throw_away(
+        [f"docs/conversation/{name}" for name in sorted(before)], reason="rm", now=datetime.now(UTC)
+    )
+    shutil.rmtree(tmp_path / "data" / "tasks")
+
+    run_json(capsys, "import", "--again")
+
+    assert {path.name for path in folder.iterdir()} == before
+    counts = run_json(capsys, "rebuild", "--all")["documents"]["conversation"]
+    assert {outcome: count for outcome, count in counts.items() if count} == {"same": 2}
+
+
+@pytest.mark.parametrize("words", [["--takeout-gap", "0", "x"], ["--takeout-gap", "soon", "x"]])
+def test_a_gap_is_minutes_or_a_day(words, capsys):
+    with pytest.raises(SystemExit):
+        main(["import", *words])
+
+    assert "Expected minutes" in capsys.readouterr().err
+
+
+def test_a_gap_belongs_to_an_import(capsys):
+    assert main(["import", "--again", "--takeout-gap", "60"]) != 0
+    assert "--takeout-gap belongs to an import" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +19,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive import exports, importing
+from pipeline.archive.catalogue import read_catalogue
 from pipeline.archive.conversation_documents import Facts
 from pipeline.archive.coverage import SHOWN_FILES, Coverage, FileCoverage, SetCoverage, format_coverage
 from pipeline.archive.exports import keep_file, keep_set, list_sets
-from pipeline.archive.importers.interface import Skip
+from pipeline.archive.importers.interface import Member, Record, Skip
 from pipeline.archive.importing import import_again, import_paths
 from pipeline.archive.record_tables import RecordRow, RecordTable, read_table, write_table
 from pipeline.spreadsheets import FORMULA_START, guard_text, unguard_text
@@ -260,6 +262,25 @@ def test_a_new_version_of_a_parser_makes_only_its_own_conversations_again(data, 
         ("logs.json", 0, 1),
     ]
     assert import_again(data, importers=[newer, logs]).earlier == []
+
+
+class Renaming(NotebookImporter):
+    """Gives its notebooks other ids."""
+
+    def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:
+        for record in super().split(file, siblings):
+            yield replace(record, value={**record.value, "id": "other"}) if isinstance(record, Record) else record
+
+
+def test_a_conversation_that_a_later_version_of_its_importer_does_not_find_is_none_any_more(data, importer, tmp_path):
+    import_paths(data, [write(tmp_path / "in.json", notebook("n1", "hello"))], importers=[importer])
+    import_again(data, importers=[Renaming(version=2)])
+
+    assert [group.native_id for group in read_catalogue(data).groups.values()] == ["other"]
+    assert len(data.documents.list_ids("conversation")) == 2
+
+    shutil.rmtree(data.tasks_folder)
+    assert len(read_catalogue(data).groups) == 2  # as long as nobody knows what the export holds now
 
 
 def test_a_new_importer_finds_its_files_among_those_that_nobody_knew(data, importer, tmp_path):

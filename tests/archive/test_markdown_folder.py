@@ -36,6 +36,7 @@ EXPECTED = [(Role.USER, "Which knot?"), (Role.ASSISTANT, "A bowline.")]
         "# You\nWhich knot?\n# ChatGPT\nA bowline.\n",
         "#### You:\n\nWhich knot?\n\n#### ChatGPT:\n\nA bowline.\n",
         "### 🧑 User\n\nWhich knot?\n\n### 🤖 Assistant (gpt-demo)\n\nA bowline.\n",
+        "## **User** (me) — 2026-03-01 10:00\n\nWhich knot?\n\n## 2. Assistant (gpt-demo) @ 10:01\n\nA bowline.\n",
         "## Human - 2026-03-01 10:00\n\nWhich knot?\n\n---\n\n## Claude - 2026-03-01 10:01\n\nA bowline.\n\n---\n",
         "**User:**\n\nWhich knot?\n\n**Assistant:**\n\nA bowline.\n",
         "**You**: Which knot?\n\n**Gemini**: A bowline.\n",
@@ -126,6 +127,25 @@ def test_the_front_matter_tells_whose_conversation_it_is(facts, provider, native
     assert (conversation.provider, conversation.native_id) == (provider, native_id)
     assert conversation.is_migrated
     assert not conversation.is_id_derived
+
+
+def test_lines_above_the_first_message_tell_it_too():
+    above = "# Knots\n\n**User:** me  \n**Created:** 2026-03-01T10:00:00Z  \n- **Link**: https://chatgpt.com/c/68a0c1de-4444\n"
+    conversation = import_text(f"{above}\n{BODY}")
+
+    assert (conversation.provider, conversation.native_id) == ("chatgpt", "68a0c1de-4444")
+    assert (conversation.title, conversation.created) == ("Knots", "2026-03-01T10:00:00Z")
+    assert "front_matter" not in conversation.extra
+
+
+def test_facts_in_brackets_are_read():
+    time = "2025-06-08T12:37:50+00:00"
+    text = f"# Knots [created:: {time}]\n\n## Human [created:: {time}]\n\na\n\n## Gemini [created:: {time}]\n\nb\n"
+    conversation = import_text(text)
+
+    assert (conversation.title, conversation.created) == ("Knots", "2025-06-08T12:37:50Z")
+    assert [message.created for message in conversation.messages] == ["2025-06-08T12:37:50Z"] * 2
+    assert (conversation.provider, conversation.messages[1].model) == ("gemini", None)
 
 
 def test_without_an_id_one_is_made_of_the_beginning():

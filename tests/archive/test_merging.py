@@ -15,6 +15,7 @@ from pipeline.archive.conversations import (
     AttachmentStatus,
     Block,
     Conversation,
+    Lineage,
     Message,
     Usage,
     encode_conversation,
@@ -281,3 +282,19 @@ def test_the_order_of_imports_changes_nothing_and_no_message_is_lost(found):
     real = [each for each in found if not each.is_migrated] or found
     if not any(each.is_append_only for each in real):
         assert texts_of(merged).keys() == {message.key for each in real for message in each.messages}
+
+
+def test_an_older_export_that_begins_later_is_in_no_conflict():
+    whole, end = chain("a", "b", "c"), chain("a", "b", "c")[1:]
+    end[0].parent = None
+    merged = merge_in_all_orders(chat("2026-02-01", whole), chat("2026-01-01", end))
+
+    assert merged.conflicts == ()
+    assert [message.parent for message in merged.conversation.messages] == [None, "m0", "m1"]
+
+
+def test_a_link_that_one_export_knows_the_message_of_is_one_link():
+    links = [[Lineage("sub_agent", "s", message)] for message in (None, "m7")]
+    merged = merge_in_all_orders(*(chat("2026-01-01", chain("a"), lineage=link) for link in links))
+
+    assert merged.conversation.lineage == [Lineage("sub_agent", "s", "m7")]

@@ -6,7 +6,7 @@ title. Chunks are in order and have no ids; edits overwrite them in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from pipeline.archive.conversations import (
@@ -22,6 +22,8 @@ from pipeline.archive.conversations import (
     Role,
     Usage,
 )
+from pipeline.archive.importers.cut_files import PARTIAL, PARTIAL_KEY, read_beginning, read_file
+from pipeline.archive.importers.gemini_parts import read_functions
 from pipeline.archive.importers.inline_files import block_of, decode_base64, keep_inline
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.linear import derive_id, settle_list
@@ -37,7 +39,6 @@ from pipeline.archive.importers.values import (
     text_of,
     without_secrets,
 )
-from pipeline.archive.reading import read_value
 from pipeline.archive.titles import choose_title
 
 ROLES = {"user": Role.USER, "model": Role.ASSISTANT, "system": Role.SYSTEM}
@@ -64,6 +65,12 @@ READ_KEYS = CONTENT | {
     "createTime",
     "grounding",
 }
+# Fields that tell of a chunk, and hold none of its content.
+ABOUT_CHUNKS = frozenset(
+    {"tokenCount", "thinkingBudget", "thinkingLevel", "thoughtSignatures", "safetyRatings", "isEdited"}
+    | {"branchParent", "branchChildren", "videoMetadata"}
+)
+KNOWN_OF_PART = CONTENT | {"thought", "functionCall", "functionResponse", "videoMetadata"}
 TOP_KEYS = frozenset(
     {
         "id",
@@ -77,6 +84,7 @@ TOP_KEYS = frozenset(
         "systemInstruction",
     }
 )
+CHUNK_PLACES = ("chunkedPrompt.chunks.item", "chunks.item", "item")
 ON_DRIVE = "a file on Google Drive that is not in the export"
 OTHER_PROMPTS = ("testExamples", "inputBindings", "freeformPrompt", "structuredPrompt")
 
@@ -86,7 +94,7 @@ class AiStudioImporter:
 
     name = "ai_studio"
     provider = "ai_studio"
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         if peek.kind not in ("object", "array", "lines"):
@@ -102,8 +110,9 @@ class AiStudioImporter:
 
     def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:
         """Yield the chat of a file, or each of a list of captures."""
-        value, skips = read_value(file)
-        yield from skips
+        read = read_file(file, CHUNK_PLACES)
+        yield from read.skips
+        value = read.value if read.is_whole else _make_partial(file, read.elements)
         beside = Siblings(file, siblings)
         prompts = value if isinstance(value, list) and not any(map(_is_chunk, value)) else [value]
         for place, prompt in enumerate(prompts):
@@ -133,6 +142,15 @@ class AiStudioImporter:
         title = first_text(prompt.get("title"), prompt.get("displayName"))
         choose_title(conversation, (title, "provider"), (text_of(context.get("title")), "file_name"))
         return Parsed(conversation, extras)
+
+
+def _make_partial(file: Member, elements: list[Any]) -> Any:
+    """Return the prompt of a file of which only some chunks can be read, or the prompts of a list of such."""
+    if not any(map(_is_chunk, elements)):
+        return elements
+    settings = object_of(read_beginning(file, ["runSettings"]).get("runSettings"))
+    model = {"runSettings": {"model": settings["model"]}} if "model" in settings else {}
+    return {**model, "chunkedPrompt": {"chunks": elements}, PARTIAL_KEY: True}
 
 
 def _chunks_of(prompt: dict[str, Any]) -> list[Any]:
@@ -197,7 +215,9 @@ def _read_settings(conversation: Conversation, prompt: dict[str, Any]) -> None:
     conversation.settings = without_secrets(settings) or None
     model = text_of(object_of(prompt.get("runSettings")).get("model"))
     conversation.model = model.removeprefix("models/") if model else None
-    conversation.extra = rest_of(prompt, TOP_KEYS)
+    conversation.extra = rest_of(prompt, TOP_KEYS | {PARTIAL_KEY})
+    if prompt.get(PARTIAL_KEY) is True:
+        warn(conversation, PARTIAL)
     conversation.created = read_noted_time(prompt.get("createTime"), conversation, conversation.extra)
     conversation.updated = read_noted_time(prompt.get("updateTime"), conversation, conversation.extra)
     chunked = object_of(prompt.get("chunkedPrompt"))
@@ -236,7 +256,8 @@ def _read_chunk(conversation: Conversation, value: Any, *, context: Json, extras
         message.usage = Usage(output_tokens=tokens) if tokens is not None else None
     message.blocks = [*_read_texts(chunk, message), *_read_code(chunk), *_read_files(chunk, context, extras)]
     for part in objects_of(chunk.get("parts")):
-        message.blocks += [*_read_code(part), *_read_files(part, context, extras)]
+        message.blocks += [*_read_code(part), *read_functions(part), *_read_files(part, context, extras)]
+        message.blocks += _keep_unknown(part, KNOWN_OF_PART, conversation)
     error = text_of(chunk.get("errorMessage"))
     if error:
         message.blocks.append(Block(Kind.TEXT, error, flags=["error"]))
@@ -244,8 +265,18 @@ def _read_chunk(conversation: Conversation, value: Any, *, context: Json, extras
     if not isinstance(value, dict):
         warn(conversation, UNKNOWN_TYPE)
         message.blocks.append(Block(Kind.CONTEXT, flags=[UNKNOWN_TYPE], raw=value))
+    if not message.blocks:
+        message.blocks += _keep_unknown(chunk, READ_KEYS | ABOUT_CHUNKS, conversation)
     message.hidden = None if message.blocks else "empty"
     return message
+
+
+def _keep_unknown(part: dict[str, Any], known: Collection[str], conversation: Conversation) -> Iterator[Block]:
+    """Yield what a chunk or a part holds in fields that nobody knows."""
+    rest = {name: value for name, value in rest_of(part, known).items() if value not in ("", [], {})}
+    if rest:
+        warn(conversation, UNKNOWN_TYPE)
+        yield Block(Kind.CONTEXT, flags=[UNKNOWN_TYPE], raw=rest)
 
 
 def _read_texts(chunk: dict[str, Any], message: Message) -> list[Block]:

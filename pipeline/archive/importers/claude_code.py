@@ -14,9 +14,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.archive.conversations import Json
+from pipeline.archive.importers.claude_code_agents import SessionFiles, Start
 from pipeline.archive.importers.claude_code_conversations import PROVIDER, parse_session
 from pipeline.archive.importers.claude_code_lines import Numbered, is_line, is_wrapper, trim_line
 from pipeline.archive.importers.claude_code_sessions import Session, group_lines
+from pipeline.archive.importers.claude_code_summaries import Elsewhere, Summaries
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.values import first_text, object_of, objects_of
 from pipeline.archive.reading import peek as peek_file
@@ -35,6 +37,10 @@ class ClaudeCodeImporter:
     provider = PROVIDER
     version = 2
 
+    def __init__(self) -> None:
+        self._summaries = Summaries()
+        self._session_files = SessionFiles()
+
     def recognise(self, peek: Peek) -> Recognition | None:
         values = objects_of(list(peek.items))
         if any(is_wrapper(value) for value in values):
@@ -47,7 +53,10 @@ class ClaudeCodeImporter:
             return Recognition(f"{reason} (parentUuid, sessionId, or type and message)")
         return None
 
-    def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:  # noqa: ARG002
+    def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:
+        def find_elsewhere(session: str, agent: str, lines: Sequence[Numbered]) -> Start | None:
+            return self._session_files.find_start(session, agent, lines, siblings)
+
         lines: list[Numbered] = []
         has_records = False
         for line in _read_values(file):
@@ -58,9 +67,10 @@ class ClaudeCodeImporter:
                 yield from _split_wrapper(line.value, file, line.number)
             else:
                 lines.append(line)
-        sessions = group_lines(lines, file_name=file.name)
+        sessions = group_lines(lines, file_name=file.name, find_elsewhere=find_elsewhere)
         for session in sessions:
-            yield _make_record(session, f"{file.name}:{session.lines[0].number}-{session.lines[-1].number}")
+            place = f"{file.name}:{session.lines[0].number}-{session.lines[-1].number}"
+            yield _make_record(session, place, elsewhere=self._summaries.look_up(session.lines, file, siblings))
         if lines and not sessions:
             detail = f"{len(lines)} lines beside the talk of sessions in other files"
             yield Skip("no_messages", file.name, detail, is_info=not has_records)
@@ -95,8 +105,10 @@ def _split_wrapper(value: dict[str, Any], file: Member, number: int) -> Iterator
         yield Skip("no_messages", place, f"{len(lines)} loglines without a message", is_info=not lines)
 
 
-def _make_record(session: Session, place: str, *, wrapper: dict[str, Any] | None = None) -> Record:
-    context = {
+def _make_record(
+    session: Session, place: str, *, wrapper: dict[str, Any] | None = None, elsewhere: Elsewhere | None = None
+) -> Record:
+    context: dict[str, Json] = {
         "is_id_derived": session.is_id_derived,
         "is_replay": session.is_replay,
         "is_agent": session.is_agent,
@@ -105,6 +117,8 @@ def _make_record(session: Session, place: str, *, wrapper: dict[str, Any] | None
         "elsewhere": session.elsewhere,
         "wrapper": wrapper,
     }
+    if elsewhere and not session.is_replay and not session.is_agent:
+        context |= {"summary": elsewhere.summary, "foreign_leaves": elsewhere.foreign}
     value = {"lines": [[number, line] for number, line in session.lines]}
     return Record(session.native_id, place, value, {name: each for name, each in context.items() if each} or None)
 
@@ -119,6 +133,8 @@ def _find_artifact(peek: Peek, values: Sequence[dict[str, Any]]) -> str | None:
         return None
     if peek.kind == "object" and any("sessionId" in entry for entry in objects_of(values[0].get("entries"))):
         return "entries with sessionId: the index of Claude Code's sessions"
+    if peek.kind == "object" and "agentType" in values[0] and not is_line(values[0]):
+        return "agentType: what a sub-agent of Claude Code is"
     if "sessionId" in values[0] and ("environmentId" in values[0] or path.name == POINTER_FILE):
         return "sessionId and environmentId: a pointer of Claude Code"
     if all({"display", "project"} <= value.keys() and "message" not in value for value in values):

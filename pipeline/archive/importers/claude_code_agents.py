@@ -1,15 +1,20 @@
-"""Sub-agents of a session: which call of the session started each."""
+"""Sub-agents of a session: which call of the session started each, in its own file or in that of the session."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from pipeline.archive.importers.claude_code_lines import Numbered, calls_of, is_message, words_of
-from pipeline.archive.importers.values import list_of, object_of, text_of
+from pipeline.archive.importers.interface import Member
+from pipeline.archive.importers.values import list_of, object_of, parse_embedded, text_of
+from store.errors import StoreError
 
 TOOLS = ("Task", "Agent")
+TELLING = (b'"agentId"', *(f'"{name}"'.encode() for name in TOOLS))
 
 
 class Start(NamedTuple):
@@ -39,13 +44,14 @@ class AgentCalls:
 
         As the call's result says; else the call with the prompt that the agent begins with; else the last one before.
         """
-        first: dict[str, Any] = next((line.value for line in lines if _is_message(line)), {})
+        first = _first_message(lines)
         before = bisect_right(self._times, text_of(first.get("timestamp")) or "")
-        return (
-            self._by_id.get(self._call_by_agent.get(agent, ""))
-            or self._by_prompt.get(words_of(first))
-            or (self._starts[before - 1] if before else None)
-        )
+        return self.find_named(agent, lines) or (self._starts[before - 1] if before else None)
+
+    def find_named(self, agent: str, lines: Sequence[Numbered]) -> Start | None:
+        """Return what started an agent, as the call's result or the prompt says."""
+        said = self._call_by_agent.get(agent, "")
+        return self._by_id.get(said) or self._by_prompt.get(words_of(_first_message(lines)))
 
     def _add(self, line: dict[str, Any]) -> list[tuple[str, Start]]:
         """Take in the calls of a line, and the agent whose result it has; return the calls with their time."""
@@ -61,6 +67,42 @@ class AgentCalls:
             self._call_by_agent[agent] = answered
         time = text_of(line.get("timestamp"))
         return [(time, start) for start in starts] if time else []
+
+
+class SessionFiles:
+    """The calls of sessions that agents in files of their own belong to. Each session's file is looked into once."""
+
+    def __init__(self) -> None:
+        self._siblings: Sequence[Member] = ()
+        self._file_by_session: dict[str, Member] = {}
+        self._calls: dict[str, AgentCalls] = {}
+
+    def find_start(
+        self, session: str, agent: str, lines: Sequence[Numbered], siblings: Sequence[Member]
+    ) -> Start | None:
+        """Return what started an agent of a session that has its own file among these, or None."""
+        if siblings is not self._siblings:
+            self._siblings, self._calls = siblings, {}
+            self._file_by_session = {PurePosixPath(member.name).stem: member for member in siblings}
+        file = self._file_by_session.get(session)
+        if file is None:
+            return None
+        if session not in self._calls:
+            self._calls[session] = AgentCalls(list(_read_lines_of_agents(file)))
+        return self._calls[session].find_named(agent, lines)
+
+
+def _read_lines_of_agents(file: Member) -> Iterator[Numbered]:
+    """Yield the lines that may tell of an agent. What cannot be read is told by the import of that file."""
+    with suppress(StoreError, OSError), file.open() as stream:
+        for number, line in enumerate(stream, 1):
+            if any(word in line for word in TELLING):
+                with suppress(ValueError):
+                    yield Numbered(number, parse_embedded(line.decode("utf-8", "replace")))
+
+
+def _first_message(lines: Sequence[Numbered]) -> dict[str, Any]:
+    return next((line.value for line in lines if _is_message(line)), {})
 
 
 def _is_message(line: Numbered) -> bool:

@@ -36,6 +36,7 @@ def parse_session(record: Record) -> Parsed:
     conversation = _read_facts(record.key, talk, context, warnings)
     reader = LineReader(extras, warnings, _find_constants(talk))
     conversation.messages = [reader.read_message(each.key, each.line) for each in talk]
+    conversation.model = next((message.model for message in conversation.messages if message.model), None)
     _keep_others(conversation, lines, warnings)
     others = [line for line in objects if not is_message(line)]
     ancestry = Ancestry(talk, others, list_of(context.get("elsewhere")))
@@ -190,16 +191,18 @@ def _choose_session_title(
 ) -> None:
     own = [line for line in objects if session_of(line) in (None, conversation.native_id)]
     keys = {message.key for message in conversation.messages}
-    summaries = [line for line in own if line.get("type") == "summary" and text_of(line.get("summary"))]
+    foreign = list_of(context.get("foreign_leaves"))
+    summaries = [line for line in own if line.get("type") == "summary" and line.get("leafUuid") not in foreign]
     of_this_file = [line for line in summaries if text_of(line.get("leafUuid")) in keys]
-    summary = (of_this_file[-1:] or summaries[:1] or [{}])[0].get("summary")
+    own_summary = _find_last(list_texts(of_this_file, "summary", "summary"))
+    other_summary = next(iter(list_texts(summaries, "summary", "summary")), None)
     names = (("custom-title", "customTitle"), ("ai-title", "aiTitle"), ("agent-name", "agentName"))
     wrapper = object_of(context.get("wrapper"))
     choose_title(
         conversation,
         *((_find_last(list_texts(own, kind, name)), "provider") for kind, name in names),
         (first_text(wrapper.get("title"), wrapper.get("name")), "provider"),
-        (text_of(summary) or text_of(context.get("task")), "summary"),
+        (first_text(own_summary, context.get("summary"), other_summary, context.get("task")), "summary"),
     )
 
 

@@ -11,7 +11,7 @@ from pipeline.archive.conversations import Block, Kind, Message, Origin, Role
 from pipeline.archive.importers.claude_blocks import BlockReader
 from pipeline.archive.importers.claude_code_lines import is_copied_summary, session_of
 from pipeline.archive.importers.claude_code_words import attribute
-from pipeline.archive.importers.claude_messages import read_time_of
+from pipeline.archive.importers.odd_values import read_odd_time
 from pipeline.archive.importers.values import (
     SECRETS,
     count_of,
@@ -46,18 +46,18 @@ class LineReader:
 
     def read_message(self, key: str, line: dict[str, Any]) -> Message:
         """Return a line as a message, still without its parent and its usage."""
-        body = object_of(line.get("message"))
+        body = _body_of(line)
         role = self._choose_role(line, body)
         message = Message(
             key,
             role=role,
             status=text_of(body.get("stop_reason")),
             end_turn=True if body.get("stop_reason") == "end_turn" else None,
-            group=_group_of(line, body),
+            group=_group_of(line),
             blocks=self._read_blocks(line, role),
             extra=self._list_rest(line, body),
         )
-        message.created = read_time_of(line, "timestamp", message.extra, self._warnings)
+        message.created = self._read_time(line, message)
         if role == Role.ASSISTANT:
             message.model = text_of(body.get("model")) if body.get("model") != SYNTHETIC else None
         elif role == Role.USER:
@@ -65,6 +65,13 @@ class LineReader:
         self._read_outcome(message, line)
         message.hidden = message.hidden or _find_hidden(message, line)
         return message
+
+    def _read_time(self, line: dict[str, Any], message: Message) -> str | None:
+        time, oddness = read_odd_time(line.get("timestamp"))
+        if oddness:
+            self._warnings[oddness] += 1
+            message.extra["timestamp"] = line["timestamp"]
+        return time
 
     def read_context(self, line: dict[str, Any]) -> Block:
         """Return what a line between messages gave to the model."""
@@ -186,9 +193,13 @@ def _find_hidden(message: Message, line: dict[str, Any]) -> str | None:
     return None if is_interrupt or message.origin is None else by_origin.get(Origin(message.origin))
 
 
-def _group_of(line: dict[str, Any], body: dict[str, Any]) -> str | None:
+def _body_of(line: dict[str, Any]) -> dict[str, Any]:
+    return object_of(line.get("message"))
+
+
+def _group_of(line: dict[str, Any]) -> str | None:
     """Return what all lines of one answer share: the writer makes a line of each block."""
-    answer = text_of(body.get("id"))
+    answer = text_of(_body_of(line).get("id"))
     return "/".join(filter(None, (answer, text_of(line.get("requestId"))))) if answer else None
 
 
@@ -222,14 +233,20 @@ def _shorten(name: str, item: Any) -> Any:
 
 
 def list_usages(lines: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return (key of the message, usage id, usage) of each answer once: of its line with most output, the last."""
+    """Return (key of the message, usage id, usage) of each answer once: of its line with most output, the last.
+
+    An answer is known by its message's id and its request's. A line that lacks the request has that of the others.
+    """
     best: dict[str, tuple[int, str, dict[str, Any]]] = {}
+    group_by_answer = {text_of(_body_of(line).get("id")): _group_of(line) for _, line in lines if line.get("requestId")}
     for key, line in lines:
-        body = object_of(line.get("message"))
-        usage = body.get("usage")
+        usage = _body_of(line).get("usage")
         if not isinstance(usage, dict) or not usage:
             continue
-        usage_id = text_of(body.get("id")) or key
+        group = _group_of(line)
+        if group and not line.get("requestId"):
+            group = group_by_answer.get(group, group)
+        usage_id = group or key
         written = count_of(usage.get("output_tokens")) or 0
         if usage_id not in best or written >= best[usage_id][0]:
             best[usage_id] = (written, key, usage)

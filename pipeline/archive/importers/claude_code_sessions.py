@@ -11,12 +11,12 @@ Every line goes into one of them. Knows nothing of what messages say.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from pipeline.archive.importers.claude_code_agents import AgentCalls
+from pipeline.archive.importers.claude_code_agents import AgentCalls, Start
 from pipeline.archive.importers.claude_code_lines import UUID, Numbered, is_copied_summary, is_message, session_of
 from pipeline.archive.importers.values import object_of, text_of
 from pipeline.archive.reading import hash_record
@@ -46,10 +46,20 @@ class Session:
     task: str | None = None  # what the call that started an agent said of it, in a few words
 
 
-def group_lines(lines: Sequence[Numbered], *, file_name: str, native_id: str | None = None) -> list[Session]:
+FindStart = Callable[[str, str, Sequence[Numbered]], Start | None]  # of a session, an agent, and the agent's lines
+
+
+def group_lines(
+    lines: Sequence[Numbered],
+    *,
+    file_name: str,
+    native_id: str | None = None,
+    find_elsewhere: FindStart = lambda session, agent, lines: None,
+) -> list[Session]:
     """Return the conversations of a file's lines; none where no line is a message.
 
-    `native_id`: what the file itself says that its session is called.
+    `native_id`: what the file itself says that its session is called. `find_elsewhere` looks into other files for the
+    call that started an agent.
     """
     objects = [line for line in lines if isinstance(line.value, dict)]
     if not any(is_message(line.value) for line in objects):
@@ -62,7 +72,13 @@ def group_lines(lines: Sequence[Numbered], *, file_name: str, native_id: str | N
     _move_talkless(by_part, file.main)
     sessions = {part.session for part in by_part}
     calls_by_session = {session: AgentCalls(by_part.get(Part(session, None), [])) for session in sessions}
-    return [_make_session(part, file, by_part[part], calls_by_session) for part in by_part]
+
+    def find_start(part: Part) -> Start | None:
+        session, agent = part.session, part.agent or ""
+        found = calls_by_session[session].find_start(agent, by_part[part])
+        return found or find_elsewhere(session, agent, by_part[part])
+
+    return [_make_session(part, file, by_part[part], find_start) for part in by_part]
 
 
 class _File:
@@ -148,13 +164,15 @@ def _is_message(line: Numbered) -> bool:
     return isinstance(line.value, dict) and is_message(line.value)
 
 
-def _make_session(part: Part, file: _File, lines: list[Numbered], calls_by_session: dict[str, AgentCalls]) -> Session:
+def _make_session(
+    part: Part, file: _File, lines: list[Numbered], find_start: Callable[[Part], Start | None]
+) -> Session:
     native_id = part.session if part.agent is None else f"{part.session}:{AGENT_FILE}{part.agent}"
     is_id_derived = file.is_id_derived and part.session == file.main
     session = Session(native_id, is_id_derived, lines, is_replay=file.is_replay)
     if part.agent is not None:
         kind = "compaction" if file.is_replay else "sub_agent"
-        start = calls_by_session[part.session].find_start(part.agent, session.lines)
+        start = None if file.is_replay else find_start(part)
         session.links.append(_make_link(kind, part.session, start and text_of(start.line.get("uuid"))))
         session.is_agent = not file.is_replay
         session.task = start and text_of(object_of(start.call.get("input")).get("description"))

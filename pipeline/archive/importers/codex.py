@@ -40,7 +40,7 @@ class CodexImporter:
 
     name = "codex"
     provider = "codex"
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         values = [value for value in peek.items if isinstance(value, dict)]

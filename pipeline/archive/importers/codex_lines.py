@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from pipeline.archive.importers.odd_values import read_odd_time
 from pipeline.archive.importers.values import first_text, list_of, object_of, text_of
-from pipeline.archive.times import is_damaged_time, read_time
 
 META, ITEM, EVENT, TURN, COMPACTED = "session_meta", "response_item", "event_msg", "turn_context", "compacted"
 ENVELOPES = frozenset({META, ITEM, EVENT, TURN, COMPACTED, "world_state", "inter_agent_communication"})
@@ -42,7 +42,8 @@ class Entry(NamedTuple):
     time: str | None
     kind: str
     payload: dict[str, Any]
-    damaged_time: Any = None  # as it stands there
+    odd_time: Any = None  # as it stands there, where it is damaged or has no zone
+    oddness: str | None = None
 
     @property
     def type(self) -> str:
@@ -57,6 +58,12 @@ def is_header(value: Any) -> bool:
         and "type" not in value
         and ("instructions" in value or "git" in value)
     )
+
+
+def _is_bare_header(value: Any) -> bool:
+    """Whether a first line is a header of G2, also one without git and instructions."""
+    named = object_of(value)
+    return bool(text_of(named.get("id")) and text_of(named.get("timestamp"))) and not {"type", "role"} & named.keys()
 
 
 def is_item(value: Any) -> bool:
@@ -85,7 +92,9 @@ def read_entries(value: Any) -> Iterator[Entry]:
         yield _make_entry(None, META, header, time=header.get("timestamp"))
         yield from (_read_line(None, item) for item in list_of(value.get("items")))
     else:
-        yield from (_read_line(line, said) for line, said in value)
+        for place, (line, said) in enumerate(value):
+            is_bare = place == 0 and _is_bare_header(said)
+            yield _make_entry(line, META, said, time=said["timestamp"]) if is_bare else _read_line(line, said)
 
 
 def _read_line(line: int | None, value: Any) -> Entry:
@@ -104,8 +113,8 @@ def _read_line(line: int | None, value: Any) -> Entry:
 
 
 def _make_entry(line: int | None, kind: str, payload: dict[str, Any], *, time: Any) -> Entry:
-    read = read_time(time)
-    return Entry(line, read, kind, payload, time if read is None and is_damaged_time(time) else None)
+    read, oddness = read_odd_time(time)
+    return Entry(line, read, kind, payload, time if oddness else None, oddness)
 
 
 def find_session_id(entries: Iterable[Entry]) -> str | None:

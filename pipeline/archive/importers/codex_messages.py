@@ -25,15 +25,17 @@ from pipeline.archive.importers.codex_lines import COMPACTED, EVENT, ITEM, MARKE
 from pipeline.archive.importers.codex_outputs import read_output
 from pipeline.archive.importers.codex_repeats import (
     Repeats,
-    is_injected,
+    find_origin,
+    is_picture_tag,
     pictures_of,
     read_outcome,
+    split_editor_text,
     texts_of,
     words_of_result,
 )
 from pipeline.archive.importers.codex_usage import UsageCounter
 from pipeline.archive.importers.inline_files import attach_url, block_of, decode_base64, keep_inline
-from pipeline.archive.importers.odd_values import DAMAGED_TIME, UNKNOWN_TYPE, warn
+from pipeline.archive.importers.odd_values import UNKNOWN_TYPE, warn
 from pipeline.archive.importers.values import (
     count_of,
     first_text,
@@ -71,7 +73,30 @@ PROGRESS = frozenset(
         "web_search_begin",
     }
 )
+# Further events that are known, say nothing that is shown, and are kept as they are.
+KEPT_EVENTS = frozenset(
+    {
+        "apply_patch_approval_request",
+        "background_event",
+        "deprecation_notice",
+        "elicitation_request",
+        "entered_review_mode",
+        "exited_review_mode",
+        "item_completed",
+        "item_started",
+        "request_user_input",
+        "shutdown_complete",
+        "stream_error",
+        "stream_info",
+        "undo_completed",
+        "undo_started",
+        "view_image_tool_call",
+        "warning",
+    }
+)
+COLLABORATION = "collab_"  # events of agents that work together
 HIDDEN_CONTEXT = "context"
+HIDDEN_NOTIFICATION = "notification"
 HIDDEN_EMPTY = "empty"
 LOCAL_PATH = "a path on the computer where it was sent; its bytes are not in the session"
 
@@ -96,14 +121,14 @@ class MessageBuilder:
     def take(self, place: int, entry: Entry, *, ancestor: str | None) -> None:
         before = len(self.conversation.messages)
         self._read(place, entry)
-        if entry.damaged_time is not None:
-            warn(self.conversation, DAMAGED_TIME)
+        if entry.oddness:
+            warn(self.conversation, entry.oddness)
         for message in self.conversation.messages[before:]:
             message.created = message.created or entry.time
             if entry.line is not None:
                 message.extra["line"] = entry.line
-            if entry.damaged_time is not None:
-                message.extra[DAMAGED_TIME] = entry.damaged_time
+            if entry.oddness:
+                message.extra[entry.oddness] = entry.odd_time
             if ancestor:
                 message.extra["copied_from"] = ancestor
 
@@ -147,7 +172,8 @@ class MessageBuilder:
 
     def keep_line(self, entry: Entry) -> None:
         """Keep a line that is no message, as it was."""
-        if entry.kind == UNKNOWN or entry.kind not in KNOWN_LINES:
+        is_known_event = entry.type in KEPT_EVENTS or entry.type.startswith(COLLABORATION)
+        if entry.kind not in KNOWN_LINES or (entry.kind == EVENT and not is_known_event):
             warn(self.conversation, UNKNOWN_TYPE)
         line: dict[str, Json] = {"type": entry.kind, "payload": without_secrets(entry.payload)}
         self.other_lines.append(line if entry.line is None else {"line": entry.line, **line})
@@ -168,15 +194,24 @@ class MessageBuilder:
 
     def _add_user(self, blocks: list[Block], **facts: Any) -> None:
         """Add a message of the role user: what the program put there is context, what a person wrote is theirs."""
-        injected = [block.kind == Kind.TEXT and is_injected(block.text or "") for block in blocks]
-        if blocks and all(injected):
-            self.add(Role.USER, [_as_context(block) for block in blocks], **_HIDDEN, **facts)
+        blocks = [part for block in blocks for part in _split_block(block)]
+        origins = [find_origin(block.text or "") if block.kind == Kind.TEXT else None for block in blocks]
+        if blocks and all(origins):
+            self._add_injected(blocks, Origin(origins[0] or Origin.RUNTIME_CONTEXT), **facts)
             return
         said = [
-            _as_context(block, Origin.RUNTIME_CONTEXT) if put else block
-            for block, put in zip(blocks, injected, strict=True)
+            block if origin is None else _as_context(block, origin)
+            for block, origin in zip(blocks, origins, strict=True)
         ]
         self.add(Role.USER, said, origin=Origin.HUMAN, **facts)
+
+    def _add_injected(self, blocks: list[Block], origin: Origin, **facts: Any) -> None:
+        """Add what the program put under the role user. Only a command that a person gave themselves is shown."""
+        if origin == Origin.COMMAND:
+            self.add(Role.USER, blocks, origin=origin, **facts)
+        else:
+            hidden = HIDDEN_NOTIFICATION if origin == Origin.NOTIFICATION else HIDDEN_CONTEXT
+            self.add(Role.USER, [_as_context(block) for block in blocks], origin=origin, hidden=hidden, **facts)
 
     def _read_content(self, content: Any) -> list[Block]:
         if isinstance(content, str):
@@ -416,6 +451,7 @@ ITEM_READERS: dict[str, Reader] = {
     "image_generation_call": MessageBuilder.read_picture,
     "function_call_output": MessageBuilder.read_result,
     "custom_tool_call_output": MessageBuilder.read_result,
+    "local_shell_call_output": MessageBuilder.read_result,
     "tool_search_output": MessageBuilder.read_result,
     "token_count": MessageBuilder.read_token_count,
     "ghost_snapshot": MessageBuilder.read_nothing,
@@ -441,6 +477,18 @@ EVENT_READERS: dict[str, Reader] = {
 
 def _begins_turn(message: Message) -> bool:
     return message.role == Role.USER and message.origin == Origin.HUMAN
+
+
+def _split_block(block: Block) -> list[Block]:
+    """Return a person's text without what an editor or the program put around it, and that as context."""
+    text = block.text or ""
+    if block.kind == Kind.TEXT and is_picture_tag(text):
+        return [_as_context(block, Origin.RUNTIME_CONTEXT)]
+    editor = split_editor_text(text) if block.kind == Kind.TEXT else None
+    if editor is None:
+        return [block]
+    block.text = editor.words
+    return [Block(Kind.CONTEXT, editor.context, origin=Origin.RUNTIME_CONTEXT), block]
 
 
 def _as_context(block: Block, origin: str | None = None) -> Block:

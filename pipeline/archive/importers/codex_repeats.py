@@ -6,21 +6,34 @@ an item of the same role with the same words in the same turn, before or after i
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from pipeline.archive.conversations import Origin
 from pipeline.archive.importers.codex_lines import EVENT, ITEM, Entry
 from pipeline.archive.importers.values import first_text, list_of, object_of, objects_of, text_of
 
-INJECTED = (
-    "<environment_context>",
-    "<user_instructions>",
-    "# AGENTS.md instructions",
-    "<permissions instructions>",
-    "<turn_aborted>",
-)
+# What texts under the role user begin with that no person wrote, and whose they are.
+INJECTED = {
+    "<environment_context>": Origin.RUNTIME_CONTEXT,
+    "<user_instructions>": Origin.RUNTIME_CONTEXT,
+    "# AGENTS.md instructions": Origin.RUNTIME_CONTEXT,
+    "<permissions instructions>": Origin.RUNTIME_CONTEXT,
+    "<turn_aborted>": Origin.RUNTIME_CONTEXT,
+    "<skill>": Origin.RUNTIME_CONTEXT,
+    "<recommended_plugins>": Origin.RUNTIME_CONTEXT,
+    "<goal_context>": Origin.RUNTIME_CONTEXT,
+    "<internal_model_context>": Origin.RUNTIME_CONTEXT,
+    "<hook_prompt": Origin.RUNTIME_CONTEXT,
+    "<subagent_notification>": Origin.NOTIFICATION,
+    "<user_shell_command>": Origin.COMMAND,
+}
+# An editor puts what is open in it above a person's words.
+EDITOR_CONTEXT = ("# Context from my IDE setup:", "# Files mentioned by the user")
+REQUEST = "## My request for Codex:"
 SPEAKERS = {
     "user_message": "user",
     "agent_message": "assistant",
@@ -28,7 +41,8 @@ SPEAKERS = {
     "agent_reasoning_raw_content": "reasoning",
 }
 CALL_ITEMS = frozenset({"function_call", "custom_tool_call", "local_shell_call"})
-RESULT_ITEMS = frozenset({"function_call_output", "custom_tool_call_output"})
+RESULT_ITEMS = frozenset({"function_call_output", "custom_tool_call_output", "local_shell_call_output"})
+PICTURE_TAG = re.compile(r"\s*</?image\b[^<>]*>\s*")  # stands before and behind a picture that a person sent
 
 
 class Outcome(NamedTuple):
@@ -64,7 +78,33 @@ def find_repeats(entries: Sequence[Entry]) -> Repeats:
 
 def is_injected(text: str) -> bool:
     """Whether a text under the role user was put there by the program."""
-    return text.lstrip().startswith(INJECTED)
+    return find_origin(text) is not None
+
+
+def find_origin(text: str) -> Origin | None:
+    """Return whose a text under the role user is, if no person's."""
+    begin = text.lstrip()
+    return next((origin for word, origin in INJECTED.items() if begin.startswith(word)), None)
+
+
+class EditorText(NamedTuple):
+    """What an editor put above a person's words, and these."""
+
+    context: str
+    words: str
+
+
+def split_editor_text(text: str) -> EditorText | None:
+    """Return the two parts of a text that an editor sent; None for any other."""
+    context, request, words = text.partition(REQUEST)
+    if not request or not words.strip() or not text.lstrip().startswith(EDITOR_CONTEXT):
+        return None
+    return EditorText(context.strip(), words.strip())
+
+
+def is_picture_tag(text: str) -> bool:
+    """Whether a text is nothing but the mark of a picture beside it."""
+    return PICTURE_TAG.fullmatch(text) is not None
 
 
 def texts_of(content: Any) -> list[str]:
@@ -84,7 +124,7 @@ def _find_repeating_events(entries: Sequence[Entry]) -> Iterator[int]:
     for place, entry in enumerate(entries):
         speaker = SPEAKERS.get(entry.type) if entry.kind == EVENT else None
         text = _normalise(first_text(entry.payload.get("message"), entry.payload.get("text")) or "")
-        if not speaker or not text:
+        if not speaker or not (text or _has_pictures(entry.payload)):
             continue
         # A person's words begin a turn, so the event before the item still counts as the turn before it.
         near = (turns[place], turns[place] + 1) if speaker == "user" else (turns[place],)
@@ -114,9 +154,9 @@ def _list_what_items_say(entries: Sequence[Entry]) -> tuple[dict[tuple[str, str,
     turns, turn = [], 0
     for place, entry in enumerate(entries):
         if entry.kind == ITEM and entry.type == "message":
-            texts = texts_of(entry.payload.get("content"))
+            texts = [text for text in texts_of(entry.payload.get("content")) if not is_picture_tag(text)]
             speaker = text_of(entry.payload.get("role")) or ""
-            turn += speaker == "user" and not all(map(is_injected, texts))
+            turn += speaker == "user" and not (texts and all(map(is_injected, texts)))
             for words in {_normalise(text) for text in ["\n".join(texts), "".join(texts), *texts]}:
                 said[speaker, words, turn].append(_Said(place, 0))
         elif entry.kind == ITEM and entry.type == "reasoning":
@@ -177,6 +217,10 @@ def words_of_result(event: dict[str, Any]) -> str | None:
         "\n".join(text for text in streams if isinstance(text, str) and text),
         "\n".join(texts),
     )
+
+
+def _has_pictures(event: dict[str, Any]) -> bool:
+    return bool(list_of(event.get("images")) or list_of(event.get("local_images")))
 
 
 def pictures_of(event: dict[str, Any]) -> list[str]:

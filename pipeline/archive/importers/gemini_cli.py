@@ -1,7 +1,8 @@
 """Gemini CLI: one file a session, which is written anew at every turn.
 
 Source: `~/.gemini/tmp/<project hash>/chats/session-*.json`, as of mid 2026; of newer versions, sessions as lines: the
-header, messages (the last of one id counts), `{"$set": …}` for the header and `{"$rewindTo": id}`.
+header, messages (the last of one id counts), `{"$set": …}` for the header and `{"$rewindTo": id}`. Beside them lie
+`logs.json`, the prompts of all sessions once more, and checkpoints (gemini_cli_checkpoints).
 """
 
 from __future__ import annotations
@@ -10,13 +11,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.archive.conversations import Block, Conversation, Json, Kind, Message, Origin, Role, Usage
+from pipeline.archive.importers.cut_files import PARTIAL, PARTIAL_KEY, read_beginning, read_file
+from pipeline.archive.importers.gemini_cli_checkpoints import (
+    PROVIDER,
+    is_checkpoint,
+    make_checkpoint_record,
+    parse_checkpoint,
+)
+from pipeline.archive.importers.gemini_parts import read_functions, words_of
 from pipeline.archive.importers.inline_files import attach_url, block_of, decode_base64, keep_inline
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
-from pipeline.archive.importers.linear import chain_messages, fill_times, give_keys, settle_path
+from pipeline.archive.importers.linear import DUPLICATE_ID, chain_messages, fill_times, give_keys, settle_path
 from pipeline.archive.importers.odd_values import UNKNOWN_TYPE, read_noted_time, warn
 from pipeline.archive.importers.values import (
     count_of,
-    first_text,
     list_of,
     object_of,
     objects_of,
@@ -24,8 +32,8 @@ from pipeline.archive.importers.values import (
     text_of,
     without_secrets,
 )
+from pipeline.archive.reading import hash_record, read_lines
 from pipeline.archive.reading import peek as peek_at
-from pipeline.archive.reading import read_lines, read_value
 from pipeline.archive.titles import choose_title
 
 ROLES = {
@@ -49,11 +57,15 @@ class GeminiCliImporter:
     """Sessions of the Gemini command line."""
 
     name = "gemini_cli"
-    provider = "gemini_cli"
-    version = 1
+    provider = PROVIDER
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         first = object_of(peek.items[0]) if peek.items else {}
+        if peek.items and all(map(_is_log_entry, peek.items)):
+            return Recognition("sessionId, messageId and message: the log of prompts", is_artifact=True)
+        if peek.kind in ("object", "array") and is_checkpoint(first if peek.kind == "object" else list(peek.items)):
+            return Recognition("contents with a role and parts: a checkpoint of Gemini CLI")
         if not text_of(first.get("sessionId")) or "projectHash" not in first:
             return None
         if peek.kind == "object":
@@ -64,9 +76,11 @@ class GeminiCliImporter:
 
     def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:  # noqa: ARG002
         if peek_at(file).kind != "lines":
-            value, skips = read_value(file)
-            yield from skips
-            yield Record(_id_of(value), file.name, value)
+            read = read_file(file, ("messages.item", "history.item", "item"))
+            yield from read.skips
+            value = read.value if read.is_whole else _make_partial(file, read.elements)
+            is_saved = is_checkpoint(value)
+            yield make_checkpoint_record(value, file.name) if is_saved else Record(_id_of(value), file.name, value)
             return
         lines: list[Json] = []
         for line in read_lines(file):
@@ -78,22 +92,37 @@ class GeminiCliImporter:
         yield Record(_id_of(session), file.name, session)
 
     def parse(self, record: Record) -> Parsed:
+        extras: dict[str, bytes] = {}
+        if object_of(record.context).get("is_checkpoint"):
+            return Parsed(parse_checkpoint(record, lambda piece: _read_piece(piece, extras)), extras)
         session = object_of(record.value)
         conversation = Conversation(self.provider, record.key)
         conversation.cwd = next((path for path in list_of(session.get("directories")) if isinstance(path, str)), None)
-        conversation.extra = rest_of(session, TOP_KEYS | {"$leaf"})
+        conversation.extra = rest_of(session, TOP_KEYS | {"$leaf", PARTIAL_KEY})
+        if session.get(PARTIAL_KEY) is True:
+            warn(conversation, PARTIAL)
         conversation.created = read_noted_time(session.get("startTime"), conversation, conversation.extra)
         conversation.updated = read_noted_time(session.get("lastUpdated"), conversation, conversation.extra)
         if len(list_of(session.get("directories"))) > 1:
             conversation.extra["directories"] = session["directories"]
-        extras: dict[str, bytes] = {}
-        for value in list_of(session.get("messages")):
+        for value in _without_copies(session, conversation):
             conversation.messages.append(_read_message(value, conversation, extras))
         models = [message.model for message in conversation.messages if message.model]
         conversation.model = models[0] if models else None
         _settle(conversation, session)
         choose_title(conversation, (text_of(session.get("summary")), "summary"))
         return Parsed(conversation, extras)
+
+
+def _make_partial(file: Member, elements: list[Any]) -> Any:
+    """Return what can be read of a file that is cut: its time of writing is left out, so that it counts as older."""
+    begin = read_beginning(file, ["sessionId", "projectHash", "startTime", "kind", "directories"])
+    return {**begin, "messages": elements, PARTIAL_KEY: True} if "sessionId" in begin else elements
+
+
+def _is_log_entry(value: Any) -> bool:
+    entry = object_of(value)
+    return "messageId" in entry and "sessionId" in entry and isinstance(entry.get("message"), str)
 
 
 def _id_of(session: Any) -> str:
@@ -123,6 +152,24 @@ def _read_session(lines: Sequence[Any]) -> dict[str, Json]:
     return {**session, "messages": messages, "$leaf": path[-1] if path else None}
 
 
+def _without_copies(session: dict[str, Any], conversation: Conversation) -> list[Any]:
+    """Return the messages of a session, without those that repeat one under its id."""
+    messages = list_of(session.get("messages"))
+    if "$leaf" in session:  # from lines, whose places others name
+        return messages
+    known: set[tuple[str, str]] = set()
+    kept = []
+    for value in messages:
+        native_id = text_of(object_of(value).get("id"))
+        said = (native_id, hash_record(value)) if native_id else None
+        if said in known:
+            warn(conversation, DUPLICATE_ID)
+            continue
+        known |= {said} if said else set()
+        kept.append(value)
+    return kept
+
+
 def _settle(conversation: Conversation, session: dict[str, Any]) -> None:
     messages = conversation.messages
     chain_messages(messages)
@@ -148,7 +195,9 @@ def _read_message(value: Any, conversation: Conversation, extras: dict[str, byte
     message.created = read_noted_time(record.get("timestamp"), conversation, message.extra)
     tokens = rest_of(object_of(record.get("tokens")), TOKENS)
     message.extra |= {"tokens": tokens} if tokens else {}
-    message.usage = _read_usage(record.get("tokens"), message.native_id)
+    # An id names a message of its session only; some count from 1.
+    usage_id = f"{conversation.native_id}/{message.native_id}" if message.native_id else None
+    message.usage = _read_usage(record.get("tokens"), usage_id)
     message.blocks = [
         *_read_thoughts(record.get("thoughts")),
         *_read_shown(record, message, extras),
@@ -204,6 +253,8 @@ def _read_piece(piece: Any, extras: dict[str, bytes]) -> Block | None:
         return block_of(keep_inline(extras, decode_base64(inline["data"]), text_of(inline.get("mimeType"))))
     if text_of(linked.get("fileUri")):
         return block_of(attach_url(extras, linked["fileUri"], mime_type=text_of(linked.get("mimeType"))))
+    if function := next(read_functions(part), None):
+        return function
     if part.keys() <= {"text", "thought", "thoughtSignature"} and isinstance(piece, dict):
         return None
     return Block(Kind.CONTEXT, flags=[UNKNOWN_TYPE], raw=without_secrets(piece))
@@ -237,8 +288,8 @@ def _read_result(call: dict[str, Any]) -> Block | None:
     result = call.get("result")
     parts = result if isinstance(result, list) else [] if result is None else [result]
     responses = [object_of(object_of(part).get("functionResponse")).get("response") for part in parts]
-    words = [text for part in [*responses, *parts] if (text := _words_of(part))]
-    unread = [without_secrets(response) for response in responses if response and not _words_of(response)]
+    words = [text for part in [*responses, *parts] if (text := words_of(part))]
+    unread = [without_secrets(response) for response in responses if response and not words_of(response)]
     status = text_of(call.get("status"))
     if not words and text_of(call.get("resultDisplay")):
         words = [call["resultDisplay"]]
@@ -254,9 +305,3 @@ def _read_result(call: dict[str, Any]) -> Block | None:
         flags=["interrupted"] if status == "cancelled" else [],
         extra={"responses": unread} if unread else {},
     )
-
-
-def _words_of(part: Any) -> str | None:
-    """Return the words of a response, of a part, or of a text."""
-    record = object_of(part)
-    return text_of(part) or first_text(record.get("output"), record.get("error"), record.get("text"))

@@ -30,7 +30,12 @@ from pipeline.archive.reading import read_items, read_text
 from pipeline.archive.times import read_time
 from pipeline.archive.titles import choose_title
 
-PRODUCT = re.compile(r"gemini\b", re.IGNORECASE)  # "Gemini Apps", "Gemini-apps"
+PRODUCT = re.compile(r"\bgemini\b", re.IGNORECASE)  # "Gemini Apps", "Gemini-apps", "Aplicaciones de Gemini"
+# The verb of some languages goes on to a colon: "Eingegebener Prompt: …". One prompt may have a colon by chance.
+PHRASE = re.compile(r"\S+(?: [^\s:]+){0,3} ?:(?=\s|$)")
+ENGLISH = "Prompted"  # alone
+KNOWN_PHRASES = ("Eingegebener Prompt:",)
+FEWEST_TITLES = 3
 NOT_THERE = "the export does not hold it"
 READ_KEYS = frozenset(
     {
@@ -69,7 +74,7 @@ class GeminiTakeoutImporter:
 
     name = "gemini_takeout"
     provider = "gemini"
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         if peek.kind == "array" and any(map(_is_gemini, peek.items)):
@@ -103,7 +108,8 @@ class GeminiTakeoutImporter:
         for activity in activities:
             if not activity.has_answer and activity.verb != verb:
                 yield Skip("activity", f"{file.name}[{activity.place}]", "not a prompt", is_info=True)
-        yield from self._make_records(file, self._group(prompts), verb=verb, beside=beside)
+        phrase = _find_phrase(verb, prompts)
+        yield from self._make_records(file, self._group(prompts), verb=phrase, beside=beside)
 
     def _is_beside_json(self, file: Member, beside: Siblings) -> bool:
         if peek_at(file).kind != "text":
@@ -159,7 +165,7 @@ def _is_gemini(item: Any) -> bool:
     record = object_of(item)
     names = [record.get("header"), *list_of(record.get("products"))]
     is_activity = "title" in record or "time" in record
-    return is_activity and any(isinstance(name, str) and PRODUCT.match(name) for name in names)
+    return is_activity and any(isinstance(name, str) and PRODUCT.search(name) for name in names)
 
 
 def _read_activities(file: Member) -> Iterator[tuple[int, dict[str, Any]] | Skip]:
@@ -189,7 +195,21 @@ def _answers_of(item: dict[str, Any]) -> list[str]:
 def _find_verb(activities: Sequence[_Activity]) -> str:
     """Return the first word of most answered activities: "Prompted", in the language of the account."""
     words = Counter(activity.verb for activity in activities if activity.has_answer)
-    return words.most_common(1)[0][0] if words else "Prompted"
+    return words.most_common(1)[0][0] if words else ENGLISH
+
+
+def _find_phrase(verb: str, prompts: Sequence[_Activity]) -> str:
+    """Return all that stands before a prompt: the verb, or what goes on from it to a colon in all prompts."""
+    titles = [_plain(prompt.title) for prompt in prompts if prompt.verb == verb]
+    begins = {found[0] for title in titles if (found := PHRASE.match(title))}
+    is_shared = len(begins) == 1 and all(PHRASE.match(title) for title in titles)
+    phrase = next(iter(begins)) if is_shared else verb
+    is_enough = len(titles) >= FEWEST_TITLES and verb != ENGLISH
+    return phrase if is_enough or phrase in KNOWN_PHRASES else verb
+
+
+def _plain(title: str) -> str:
+    return title.replace("\xa0", " ")
 
 
 def _make_record(
@@ -207,7 +227,8 @@ def _make_record(
 
 def _read_prompt(item: dict[str, Any], context: dict[str, Any], conversation: Conversation) -> Message:
     title, verb = text_of(item.get("title")) or "", text_of(context.get("verb")) or ""
-    has_verb = bool(verb) and (title == verb or title[len(verb) : len(verb) + 1].isspace()) and title.startswith(verb)
+    is_whole = title[len(verb) : len(verb) + 1].isspace() or len(title) == len(verb)
+    has_verb = bool(verb) and is_whole and _plain(title).startswith(verb)
     prompt = title[len(verb) + 1 :] if has_verb else title
     blocks = [Block(Kind.TEXT, prompt)] if prompt else []
     shown = _shown_names(item)

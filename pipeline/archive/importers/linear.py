@@ -13,6 +13,7 @@ from pipeline.archive.conversations import Block, Conversation, Json, Kind, Mess
 from pipeline.archive.reading import hash_record
 from pipeline.archive.trees import settle_tree
 
+DUPLICATE_ID = "duplicate_id"
 KEY_LENGTH = 20  # of 64 hex characters: equal for one of 10^12 pairs only if a conversation had 10^6 messages
 
 
@@ -48,18 +49,17 @@ def settle_path(conversation: Conversation, *, leaf: str | None) -> None:
 def give_keys(conversation: Conversation, *, has_ids: bool = False) -> dict[str, str]:
     """Give each message its key, also where others name it; return {key before: key}.
 
-    `has_ids`: a native id is the key where no other message of the conversation has it.
+    `has_ids`: a native id is the key of the first message that has it; others get `id~2`, …, and are counted.
     """
-    ids = Counter(message.native_id for message in conversation.messages if message.native_id and has_ids)
     seen: Counter[str] = Counter()
     keys: dict[str, str] = {}
     for message in conversation.messages:
-        key = message.native_id or ""
-        if ids[key] != 1:
-            key = hash_message(message)[:KEY_LENGTH]
-            seen[key] += 1
-            key = key if seen[key] == 1 else f"{key}~{seen[key]}"
-        keys[message.key] = key
+        named = message.native_id if has_ids else None
+        key = named or hash_message(message)[:KEY_LENGTH]
+        seen[key] += 1
+        if named and seen[key] > 1:
+            conversation.warnings[DUPLICATE_ID] = conversation.warnings.get(DUPLICATE_ID, 0) + 1
+        keys[message.key] = key if seen[key] == 1 else f"{key}~{seen[key]}"
     for message in conversation.messages:
         message.key = keys[message.key]
         message.parent = keys.get(message.parent) if message.parent else None

@@ -37,10 +37,16 @@ ROLE_BY_NAME = {name: role for role, names in SPEAKERS.items() for name in names
 HEADING = re.compile(r"(#{1,6})[ \t]+(.*?)[ \t#]*")
 LABEL = re.compile(r"\*\*([^*]{1,60})\*\*[ \t]*(:?)[ \t]*(.*)")
 # A name, and perhaps a colon, a time or a model: "User:", "ChatGPT (gpt-4)", "You - 2024-03-01 10:00".
-SPOKEN = re.compile(r"([A-Za-z][A-Za-z ]{0,20}?)\s*(?::|：)?\s*(?:[(\[]([^)\]]*)[)\]]|[-–—|·•]\s*(.*))?\s*(?::|：)?")
+SPOKEN = re.compile(
+    r"([A-Za-z][A-Za-z ]{0,20}?)\s*(?::|：)?\s*(?:[(\[]([^)\]]*)[)\]])?\s*(?:[-–—|·•@,]\s*(.*?))?\s*(?::|：)?"
+)
 SAID = re.compile(r" (?:said|says|asked|wrote|replied)$", re.IGNORECASE)
-ORNAMENT = re.compile(r"^[\W_]+|[*_\s]+$")  # before and behind a name: emoji, stars
+ORNAMENT = re.compile(r"^(?:[\W_]|\d{1,5}[.):])+|[*_\s]+$|\*+|__+")  # around a name: emoji, stars, a number
+FACT = re.compile(r"[\s>*_-]*([A-Za-z][A-Za-z _]{1,30}?)[*_\s]*[:：][*_\s]*(\S.*?)[*_\s]*")
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+FIELD = re.compile(
+    r"\[?\b([a-z_]{1,30})::\s*([^\]]*)\]?"
+)  # `[created:: 2026-03-01]`, as some tools write facts in a line
 TITLE = re.compile(r"^# +([^\n]{1,300}?)[ #]*$", re.MULTILINE)
 LONGEST_NAME_LINE = 200  # characters; a longer line is no name of a speaker
 LINK_ID = re.compile(r"/(?:c|chat|app|share|prompts|g/[^/\s]+/c)/([0-9A-Za-z][0-9A-Za-z_-]{7,})")
@@ -50,6 +56,7 @@ LINKS = ("source", "url", "link", "chat_link", "chat_url", "source_url", "conver
 PROVIDERS = ("provider", "service", "platform", "source", "origin")
 CREATED = ("created", "create_time", "created_at", "created_time", "date")
 UPDATED = ("updated", "update_time", "updated_at", "modified", "last_updated")
+FACTS_ABOVE = frozenset({"conversation_id", "chat_id", "provider", "model", *LINKS, *CREATED, *UPDATED})
 OWN_FACTS = frozenset({"conversation_id", "provider", "native_id", "versions", "messages"})
 
 
@@ -68,7 +75,7 @@ class MarkdownImporter:
 
     name = "markdown"
     provider = UNKNOWN
-    version = 1
+    version = 2
 
     def recognise(self, peek: Peek) -> Recognition | None:
         if peek.kind != "text":
@@ -87,7 +94,8 @@ class MarkdownImporter:
         text, skips = read_text(file)
         yield from skips
         facts, body = read_front_matter(text)
-        _, turns = _split_turns(body)
+        head, turns = _split_turns(body)
+        facts = _read_facts_above(head) | facts
         provider = _find_provider(facts)
         if provider == UNKNOWN:
             provider = next((name for spoken, _ in turns if (name := _provider_of(spoken)) != UNKNOWN), UNKNOWN)
@@ -101,16 +109,17 @@ class MarkdownImporter:
         context = object_of(record.context)
         facts, body = read_front_matter(record.value if isinstance(record.value, str) else "")
         head, turns = _split_turns(body)
+        front_matter, facts = facts, _read_facts_above(head) | facts
         conversation = Conversation(str(context.get("provider") or UNKNOWN), record.key, is_migrated=True)
         conversation.is_id_derived = bool(context.get("is_id_derived"))
         conversation.is_append_only = True
         conversation.model = _text(facts, "model")
-        conversation.messages = [_make_message(spoken, text, conversation.model) for spoken, text in turns]
+        conversation.messages = [_make_message(spoken, text, conversation) for spoken, text in turns]
         settle_list(conversation)
         heading = TITLE.search(head)
-        title = first_text(_text(facts, "title"), heading[1] if heading else None)
+        title = first_text(_text(facts, "title"), FIELD.sub("", heading[1]).strip() if heading else None)
         choose_title(conversation, (title, "provider"), (_as_text(context.get("file_name")), "file_name"))
-        kept = {"front_matter": clean_value(facts), "preamble": TITLE.sub("", head, count=1).strip()}
+        kept = {"front_matter": clean_value(front_matter), "preamble": TITLE.sub("", head, count=1).strip()}
         conversation.extra = {name: value for name, value in kept.items() if value}
         conversation.created = read_noted_time(_find_text(facts, CREATED), conversation, {})
         conversation.updated = read_noted_time(_find_text(facts, UPDATED), conversation, {})
@@ -174,7 +183,16 @@ def _read_name(text: str, level: int, words: str) -> Spoken | None:
         return None
     name = SAID.sub("", said[1].strip())
     role = ROLE_BY_NAME.get(" ".join(name.lower().split()))
-    return Spoken(role, level, name, (said[2] or said[3] or "").strip(), words) if role else None
+    detail = " · ".join(part.strip() for part in said.groups()[1:] if part and part.strip())
+    return Spoken(role, level, name, detail, words) if role else None
+
+
+def _read_facts_above(head: str) -> dict[str, Any]:
+    """Return what some tools write above the first message in place of front matter: `**Link:** https://…`."""
+    found = (FACT.fullmatch(line) for line in head.split("\n") if len(line) <= LONGEST_NAME_LINE)
+    facts: dict[str, Any] = dict(FIELD.findall(head))
+    facts |= {"_".join(line[1].lower().split()): line[2] for line in found if line}
+    return {name: value for name, value in facts.items() if name in FACTS_ABOVE}
 
 
 def _trim(text: str) -> str:
@@ -183,23 +201,24 @@ def _trim(text: str) -> str:
     return re.sub(r"\n+[ ]{0,3}(?:-{3,}|\*{3,}|_{3,})[ ]*\Z", "", text).rstrip()
 
 
-def _make_message(spoken: Spoken, text: str, model: str | None) -> Message:
+def _make_message(spoken: Spoken, text: str, conversation: Conversation) -> Message:
     time, named = _read_detail(spoken.detail)
-    message = Message("", role=spoken.role, created=time)
+    message = Message("", role=spoken.role, extra={"heading": f"{spoken.name} {spoken.detail}".strip()})
+    message.created = read_noted_time(time, conversation, {})
     message.origin = Origin.HUMAN if spoken.role == Role.USER else None
     message.hidden = "context" if spoken.role == Role.SYSTEM else None
     if spoken.role == Role.ASSISTANT:
-        message.model = named or model
+        message.model = named or conversation.model
     kind = Kind.TOOL_RESULT if spoken.role == Role.TOOL else Kind.TEXT
     message.blocks = [Block(kind, text)] if text else []
-    message.extra = {"heading": f"{spoken.name} {spoken.detail}".strip()}
     return message
 
 
 def _read_detail(detail: str) -> tuple[str | None, str | None]:
-    """Return the time and the model that stand beside a name, in any order, such as `gpt-4 · 2026-03-01 10:00`."""
+    """Return the time, as it stands there, and the model beside a name, such as `gpt-4 · 2026-03-01 10:00`."""
+    detail = FIELD.sub(r"\2", detail)
     pieces = [detail, *re.split(r"\s*[·•|,]\s*", detail)]
-    times = [read_time(piece) for piece in pieces]
+    times = [piece if read_time(piece) else None for piece in pieces]
     others = [piece for piece, time in zip(pieces[1:], times[1:], strict=True) if piece and not time]
     return next(filter(None, times), None), None if times[0] else next(iter(others), None)
 
