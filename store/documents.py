@@ -301,26 +301,26 @@ class DocumentStore:
 
         For documents without a task_id, which have no pointer. What is acknowledged is all of them or none.
         """
-        contents: dict[Path, Mapping[str, bytes]] = {}
-        written: dict[Path, tuple[Document, bytes]] = {}
+        contents: dict[str, Mapping[str, bytes]] = {}
+        written: dict[str, tuple[Document, bytes]] = {}
         for doc_id, (files, metadata) in drafts.items():
             complete = complete_metadata(stage, doc_id, files, metadata)
             assert pointer_of(complete) is None
-            folder, record = self.folder_of(stage, doc_id), encode_readably(complete)
-            contents[folder] = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: record}
-            written[folder] = Document(stage, doc_id, folder, complete), record
+            record = encode_readably(complete)
+            contents[doc_id] = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: record}
+            written[doc_id] = Document(stage, doc_id, self.folder_of(stage, doc_id), complete), record
         if not contents:
             return
         self._journal.open()
 
-        def acknowledge(flush: Flush, folders: Sequence[Path], placed: Iterable[Path]) -> None:
-            facts = [_describe_commit(*written[folder]) for folder in placed]
+        def acknowledge(flush: Flush, folders: Sequence[Path], placed: Iterable[str]) -> None:
+            facts = [_describe_commit(*written[doc_id]) for doc_id in placed]
             self._journal.append_all_with(flush, folders, Event.COMMITTED, facts)
 
-        losers = commit_folders(contents, temporary_folder=self._temporary_folder, acknowledge=acknowledge)
-        for (document, record), loser in zip(written.values(), losers, strict=True):
-            if loser is not None:
-                self._keep_aside(document, record, loser)
+        folder, temporary_folder = self.root / check_stage(stage), self._temporary_folder
+        losers = commit_folders(folder, contents, temporary_folder=temporary_folder, acknowledge=acknowledge)
+        for doc_id, loser in losers.items():
+            self._keep_aside(*written[doc_id], loser)
 
     def _keep_aside(self, document: Document, record: bytes, loser: Path) -> Document:
         """Keep a document that came second; return the one that is there, checked deeply."""
