@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from json.encoder import encode_basestring, encode_basestring_ascii
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -301,6 +302,13 @@ class DocumentStore:
 
         For documents without a task_id, which have no pointer. What is acknowledged is all of them or none.
         """
+        for _ in self.commit_in_steps(stage, drafts):
+            pass
+
+    def commit_in_steps(
+        self, stage: str, drafts: Mapping[str, tuple[Mapping[str, bytes], Mapping[str, Any]]]
+    ) -> Iterator[None]:
+        """Do what `commit_all` does, which is done at the end; after the first step it mostly waits for the disk."""
         contents: dict[str, Mapping[str, bytes]] = {}
         written: dict[str, tuple[Document, bytes]] = {}
         for doc_id, (files, metadata) in drafts.items():
@@ -318,7 +326,7 @@ class DocumentStore:
             self._journal.append_all_with(flush, folders, Event.COMMITTED, facts)
 
         folder, temporary_folder = self.root / check_stage(stage), self._temporary_folder
-        losers = commit_folders(folder, contents, temporary_folder=temporary_folder, acknowledge=acknowledge)
+        losers = yield from commit_folders(folder, contents, temporary_folder=temporary_folder, acknowledge=acknowledge)
         for doc_id, loser in losers.items():
             self._keep_aside(*written[doc_id], loser)
 
@@ -453,24 +461,28 @@ def encode_readably(value: Mapping[str, Any]) -> bytes:
     Never raises for a text: an answer may hold half a surrogate pair, which is written as an escape.
     """
     try:
-        return _write_object(value, _READABLE, depth=1).encode() + b"\n"
+        return _write_object(value, _READABLE, encode_basestring, depth=1).encode() + b"\n"
     except UnicodeEncodeError:
-        return _write_object(value, _ESCAPED, depth=1).encode() + b"\n"
+        return _write_object(value, _ESCAPED, encode_basestring_ascii, depth=1).encode() + b"\n"
 
 
-def _write_object(value: Mapping[str, Any], encoder: json.JSONEncoder, *, depth: int) -> str:
+def _write_object(
+    value: Mapping[str, Any], encoder: json.JSONEncoder, write_text: Callable[[str], str], *, depth: int
+) -> str:
+    """`write_text` writes a text as `encoder` does, but sooner: most fields are short texts."""
     margin = "  " * depth
     lines = []
     for name in sorted(value):
         item = value[name]
-        is_unfolded = depth < READABLE_DEPTH and isinstance(item, dict) and item
-        if is_unfolded:
-            text = _write_object(item, encoder, depth=depth + 1)
+        if isinstance(item, str):
+            text = write_text(item)
         elif type(item) is int:
-            text = str(item)  # an encoder takes ten times as long, and most fields are numbers and short texts
+            text = str(item)
+        elif depth < READABLE_DEPTH and isinstance(item, dict) and item:
+            text = _write_object(item, encoder, write_text, depth=depth + 1)
         else:
             text = "null" if item is None else encoder.encode(item)
-        lines.append(f"{margin}{encoder.encode(name)}: {text}")
+        lines.append(f"{margin}{write_text(name)}: {text}")
     return "{\n" + ",\n".join(lines) + f"\n{margin[2:]}}}"
 
 

@@ -29,7 +29,7 @@ import shutil
 import stat
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
@@ -424,17 +424,24 @@ def commit_folders(
     *,
     temporary_folder: Path,
     acknowledge: AcknowledgeAll,
-) -> dict[str, Path]:
+) -> Generator[None, None, dict[str, Path]]:
     """Write many new folders into `folder`, each as `commit_folder` does, with the two flushes of one.
 
     `acknowledge` does the last step, and is told the names of those that are in their place. Returns where the others
     lie, by name. After a crash some of them can be there and others not.
+
+    Yields once, where the waiting for the disk begins, so that a thread can do the rest. Files are written before it if
+    nothing waits for each: two threads that hand the interpreter on at each system call take longer than one.
     """
     create_folder(folder)
     create_temporary_folder(temporary_folder)
     staged = {name: unique_path(temporary_folder, name) for name in files_by_name}
     with _flush_for(folder, into=temporary_folder, is_batch=len(staged) >= BATCH_FROM) as flush:
+        if flush.waits_for_files:
+            yield
         written = [_write_folder(staged[name], files, flush) for name, files in files_by_name.items()]
+        if not flush.waits_for_files:
+            yield
         flush.finish([folder for folders in written for folder in folders])
         losers = {name: source for name, source in staged.items() if not _rename_into_place(source, folder / name)}
         acknowledge(flush, [folder], [name for name in staged if name not in losers])

@@ -381,7 +381,7 @@ def test_a_disk_that_refuses_ends_the_import_and_is_no_skip(data, importer, tmp_
     def refuse(*_arguments, **_options):
         raise WriteFailed(data.path, problem="No space left on device (ENOSPC)")
 
-    monkeypatch.setattr(DocumentStore, "commit_all", refuse)
+    monkeypatch.setattr(DocumentStore, "commit_in_steps", refuse)
     with pytest.raises(WriteFailed):
         import_paths(data, [path], importers=[importer])
     monkeypatch.undo()
