@@ -78,10 +78,15 @@ def format_garbage(result: Json) -> str:
         )
     if deleted["kept_paid"]:
         lines.append(f"Kept in the trash, the only copy of an answer: {format_count(deleted['kept_paid'], 'folder')}")
+    leftovers = result["leftovers"]
+    if leftovers["names"]:
+        gone_size = f"{format_count(len(leftovers['names']), 'leftover')}, {format_bytes(leftovers['bytes'])}"
+        lines += format_list(f"{gone} from .tmp, where processes were killed: {gone_size}", leftovers["names"])
+    lines += format_list("Kept in .tmp, since it may hold an answer:", leftovers["kept"])
     lines += format_list("Cannot be read, so nothing is taken for unasked:", result["unreadable"])
     if result["entry"]:
         lines.append(f"To bring them back: daybook undo {result['entry']}")
-    elif not result["applied"] and (documents["count"] or deleted["count"]):
+    elif not result["applied"] and (documents["count"] or deleted["count"] or leftovers["names"]):
         lines.append("Nothing was changed. To do it: daybook gc --apply")
     return "\n".join(lines)
 

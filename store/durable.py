@@ -46,7 +46,7 @@ _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _FICLONE = 0x40049409  # from linux/fs.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_HOST = "".join(character for character in os.uname().nodename if character.isalnum())[:32]
+HOST = "".join(character for character in os.uname().nodename if character.isalnum())[:32]
 
 
 def create_folder(path: Path) -> None:
@@ -183,6 +183,11 @@ class NewFile:
         if found.st_size != self.size_bytes:
             raise WriteFailed(self.path, problem=f"wrote {self.size_bytes} bytes, the disk holds {found.st_size}")
 
+    def hold(self) -> None:
+        """Show that somebody is at it as long as it is written: see leftovers.py."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
     @property
     def is_finished(self) -> bool:
         return self._descriptor < 0
@@ -274,6 +279,7 @@ def stage_file(temporary_folder: Path) -> Iterator[NewFile]:
     create_temporary_folder(temporary_folder)
     staged = unique_path(temporary_folder, "staged")
     file = NewFile(staged)
+    file.hold()
     try:
         yield file
     finally:
@@ -483,6 +489,14 @@ def delete_folder(path: Path) -> None:
         raise WriteFailed(path, problem=_describe(error)) from error
 
 
+def delete_file(path: Path) -> None:
+    """Delete a file for good, as `delete_folder` does."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteFailed(path, problem=_describe(error)) from error
+
+
 def rename_without_replacing(source: Path | str, target: Path | str) -> None:
     """Rename, or raise FileExistsError if `target` exists, be it an empty folder."""
     if not hasattr(_LIBC, "renameat2"):  # not Linux, or a C library from before 2018
@@ -513,7 +527,7 @@ def _rename_after_looking(source: Path, target: Path) -> None:
 
 def unique_path(folder: Path, name: str) -> Path:
     """Return a path in `folder` that no other process, host or call will choose."""
-    return folder / f"{name}.{_HOST}.{os.getpid()}.{os.urandom(6).hex()}"
+    return folder / f"{name}.{HOST}.{os.getpid()}.{os.urandom(6).hex()}"
 
 
 def _describe(error: OSError) -> str:
