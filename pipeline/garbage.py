@@ -2,7 +2,8 @@
 
     find_garbage      what could go; changes nothing
     collect_garbage   1. moves it into the trash, from where `daybook undo` brings it back
-                      2. deletes for good what has lain in the trash longer than the grace time
+                      2. deletes for good what has lain in the trash longer than the grace time, and what processes
+                         that were killed have left in .tmp, unless it may hold an answer
 
 Only what cohorts ask for can become garbage: nothing asks for an export, and it is kept for ever with all that was
 made from it. A document is kept if a root names it, or anything that was made from it. Roots are everything that has
@@ -33,11 +34,16 @@ from store.calls import Attempt
 from store.data_root import DataRoot
 from store.errors import StoreError
 from store.identity import ID_FORM
+from store.leftovers import Leftover, delete_leftover, list_leftovers, read_clock
 from store.machine_locks import MachineLock
 from store.trash import TrashEntry
 
 PINS_FILE = "pins.txt"
 GARBAGE_REASON = "gc"
+ANSWER_FILES = frozenset({"raw.txt", "parsed.txt"})  # of a document that is being made
+ANSWERLESS_FILES = frozenset(
+    {"staged", "index.sqlite"}
+)  # bytes of an export, and what is derived; of others nobody knows
 
 _NAMED_ID = re.compile(rb"(?<![0-9a-z])[0-9a-z]{16}(?![0-9a-z])")
 
@@ -108,11 +114,14 @@ def collect_garbage(
         named = read_roots(roots)
         garbage = find_garbage(roots, now=now, age=age)
         overdue = _find_overdue(data, now - grace, paid_answers=paid_answers)
+        leftovers = _find_leftovers(data, min(now, read_clock(data.temporary_folder)) if apply else now)
         if apply and read_roots(roots) != named:
             raise InputInvalid("A cohort was planned or a pin set at the same moment. Run the command again.")
         thrown = _throw_away(data, garbage, paid_answers=paid_answers, now=now) if apply else None
         if apply:
             _delete_overdue(data, overdue)
+            for leftover in leftovers.deletable:
+                delete_leftover(leftover)
     finally:
         if lock is not None:
             lock.release()
@@ -122,6 +131,11 @@ def collect_garbage(
         "documents": {**garbage.document_amount.as_json(), "ids": [str(key) for key in garbage.documents]},
         "paid_answers": {**garbage.call_amount.as_json(), "ids": garbage.calls, "included": paid_answers},
         "deleted": _describe_overdue(overdue),
+        "leftovers": {
+            "names": [leftover.path.name for leftover in leftovers.deletable],
+            "bytes": sum(leftover.size_bytes for leftover in leftovers.deletable),
+            "kept": [leftover.path.name for leftover in leftovers.kept],
+        },
         "unreadable": sorted(map(str, garbage.unreadable)),
     }
 
@@ -315,6 +329,26 @@ def _is_only_copy(data: DataRoot, folder: Path) -> bool:
         return attempt.outcome is None or attempt.read_response() is None
     except (StoreError, KeyError, TypeError, ValueError):
         return True
+
+
+class Leftovers(NamedTuple):
+    """What lies in .tmp and nobody is at. `kept`: what may hold an answer that is nowhere else."""
+
+    deletable: list[Leftover]
+    kept: list[Leftover]
+
+
+def _find_leftovers(data: DataRoot, now: datetime) -> Leftovers:
+    found = Leftovers([], [])
+    for leftover in list_leftovers(data.temporary_folder, now=now):
+        (found.kept if _may_hold_answer(data, leftover) else found.deletable).append(leftover)
+    return found
+
+
+def _may_hold_answer(data: DataRoot, leftover: Leftover) -> bool:
+    if not leftover.path.is_dir():
+        return leftover.name not in ANSWERLESS_FILES
+    return not ANSWER_FILES.isdisjoint(leftover.list_files()) and _is_only_copy(data, leftover.path)
 
 
 def _delete_overdue(data: DataRoot, overdue: list[Overdue]) -> None:

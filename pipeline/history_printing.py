@@ -76,12 +76,27 @@ def format_garbage(result: Json) -> str:
         lines.append(f"{gone} from the trash: {_describe_amount(deleted, 'folder')}")
     if deleted["kept_paid"]:
         lines.append(f"Kept in the trash, the only copy of an answer: {format_count(deleted['kept_paid'], 'folder')}")
+    leftovers = result["leftovers"]
+    if leftovers["names"]:
+        gone_size = f"{format_count(len(leftovers['names']), 'leftover')}, {format_bytes(leftovers['bytes'])}"
+        lines += format_list(f"{gone} from .tmp, where processes were killed: {gone_size}", leftovers["names"])
+    lines += format_list("Kept in .tmp, since it may hold an answer:", leftovers["kept"])
     lines += format_list("Cannot be read, so nothing is taken for unasked:", result["unreadable"])
     if result["entry"]:
         lines.append(f"To bring them back: daybook undo {result['entry']}")
-    elif not result["applied"] and (documents["count"] or deleted["count"] or (paid["count"] and paid["included"])):
+    elif not result["applied"] and _would_change(result):
         lines.append("Nothing was changed. The same command with --apply does it.")
     return "\n".join(lines)
+
+
+def _would_change(result: Json) -> bool:
+    paid = result["paid_answers"]
+    return bool(
+        result["documents"]["count"]
+        or result["deleted"]["count"]
+        or result["leftovers"]["names"]
+        or (paid["count"] and paid["included"])
+    )
 
 
 def _describe_amount(amount: Json, noun: str) -> str:

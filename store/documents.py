@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from json.encoder import encode_basestring, encode_basestring_ascii
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -301,26 +302,33 @@ class DocumentStore:
 
         For documents without a task_id, which have no pointer. What is acknowledged is all of them or none.
         """
-        contents: dict[Path, Mapping[str, bytes]] = {}
-        written: dict[Path, tuple[Document, bytes]] = {}
+        for _ in self.commit_in_steps(stage, drafts):
+            pass
+
+    def commit_in_steps(
+        self, stage: str, drafts: Mapping[str, tuple[Mapping[str, bytes], Mapping[str, Any]]]
+    ) -> Iterator[None]:
+        """Do what `commit_all` does, which is done at the end; after the first step it mostly waits for the disk."""
+        contents: dict[str, Mapping[str, bytes]] = {}
+        written: dict[str, tuple[Document, bytes]] = {}
         for doc_id, (files, metadata) in drafts.items():
             complete = complete_metadata(stage, doc_id, files, metadata)
             assert pointer_of(complete) is None
-            folder, record = self.folder_of(stage, doc_id), encode_readably(complete)
-            contents[folder] = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: record}
-            written[folder] = Document(stage, doc_id, folder, complete), record
+            record = encode_readably(complete)
+            contents[doc_id] = {**{name: files[name] for name in sorted(files)}, METADATA_FILE: record}
+            written[doc_id] = Document(stage, doc_id, self.folder_of(stage, doc_id), complete), record
         if not contents:
             return
         self._journal.open()
 
-        def acknowledge(flush: Flush, folders: Sequence[Path], placed: Iterable[Path]) -> None:
-            facts = [_describe_commit(*written[folder]) for folder in placed]
+        def acknowledge(flush: Flush, folders: Sequence[Path], placed: Iterable[str]) -> None:
+            facts = [_describe_commit(*written[doc_id]) for doc_id in placed]
             self._journal.append_all_with(flush, folders, Event.COMMITTED, facts)
 
-        losers = commit_folders(contents, temporary_folder=self._temporary_folder, acknowledge=acknowledge)
-        for (document, record), loser in zip(written.values(), losers, strict=True):
-            if loser is not None:
-                self._keep_aside(document, record, loser)
+        folder, temporary_folder = self.root / check_stage(stage), self._temporary_folder
+        losers = yield from commit_folders(folder, contents, temporary_folder=temporary_folder, acknowledge=acknowledge)
+        for doc_id, loser in losers.items():
+            self._keep_aside(*written[doc_id], loser)
 
     def _keep_aside(self, document: Document, record: bytes, loser: Path) -> Document:
         """Keep a document that came second; return the one that is there, checked deeply."""
@@ -453,24 +461,28 @@ def encode_readably(value: Mapping[str, Any]) -> bytes:
     Never raises for a text: an answer may hold half a surrogate pair, which is written as an escape.
     """
     try:
-        return _write_object(value, _READABLE, depth=1).encode() + b"\n"
+        return _write_object(value, _READABLE, encode_basestring, depth=1).encode() + b"\n"
     except UnicodeEncodeError:
-        return _write_object(value, _ESCAPED, depth=1).encode() + b"\n"
+        return _write_object(value, _ESCAPED, encode_basestring_ascii, depth=1).encode() + b"\n"
 
 
-def _write_object(value: Mapping[str, Any], encoder: json.JSONEncoder, *, depth: int) -> str:
+def _write_object(
+    value: Mapping[str, Any], encoder: json.JSONEncoder, write_text: Callable[[str], str], *, depth: int
+) -> str:
+    """`write_text` writes a text as `encoder` does, but sooner: most fields are short texts."""
     margin = "  " * depth
     lines = []
     for name in sorted(value):
         item = value[name]
-        is_unfolded = depth < READABLE_DEPTH and isinstance(item, dict) and item
-        if is_unfolded:
-            text = _write_object(item, encoder, depth=depth + 1)
+        if isinstance(item, str):
+            text = write_text(item)
         elif type(item) is int:
-            text = str(item)  # an encoder takes ten times as long, and most fields are numbers and short texts
+            text = str(item)
+        elif depth < READABLE_DEPTH and isinstance(item, dict) and item:
+            text = _write_object(item, encoder, write_text, depth=depth + 1)
         else:
             text = "null" if item is None else encoder.encode(item)
-        lines.append(f"{margin}{encoder.encode(name)}: {text}")
+        lines.append(f"{margin}{write_text(name)}: {text}")
     return "{\n" + ",\n".join(lines) + f"\n{margin[2:]}}}"
 
 

@@ -29,7 +29,7 @@ import shutil
 import stat
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
@@ -46,7 +46,7 @@ _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _FICLONE = 0x40049409  # from linux/fs.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_HOST = "".join(character for character in os.uname().nodename if character.isalnum())[:32]
+HOST = "".join(character for character in os.uname().nodename if character.isalnum())[:32]
 
 
 def create_folder(path: Path) -> None:
@@ -128,13 +128,19 @@ class SharedBytes(bytes):
 class NewFile:
     """A file being written: created exclusively, appended to, complete with `finish`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self._name = os.fspath(
+            path
+        )  # paths are joined as text where many files are written: Path takes 20 times as long
         self.size_bytes = 0
         try:
-            self._descriptor = os.open(path, NEW_FILE, FILE_MODE)
+            self._descriptor = os.open(self._name, NEW_FILE, FILE_MODE)
         except OSError as error:
-            raise WriteFailed(path, problem=_describe(error)) from error
+            raise WriteFailed(self.path, problem=_describe(error)) from error
+
+    @property
+    def path(self) -> Path:
+        return Path(self._name)
 
     def append(self, content: bytes) -> None:
         """Write all of `content`: a write may take fewer bytes than it was given."""
@@ -176,6 +182,11 @@ class NewFile:
         self._close()
         if found.st_size != self.size_bytes:
             raise WriteFailed(self.path, problem=f"wrote {self.size_bytes} bytes, the disk holds {found.st_size}")
+
+    def hold(self) -> None:
+        """Show that somebody is at it as long as it is written: see leftovers.py."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     @property
     def is_finished(self) -> bool:
@@ -268,6 +279,7 @@ def stage_file(temporary_folder: Path) -> Iterator[NewFile]:
     create_temporary_folder(temporary_folder)
     staged = unique_path(temporary_folder, "staged")
     file = NewFile(staged)
+    file.hold()
     try:
         yield file
     finally:
@@ -275,7 +287,7 @@ def stage_file(temporary_folder: Path) -> Iterator[NewFile]:
         staged.unlink(missing_ok=True)
 
 
-def _write_file(path: Path, content: bytes | NewFile, flush: Flush) -> None:
+def _write_file(path: Path | str, content: bytes | NewFile, flush: Flush) -> None:
     if isinstance(content, NewFile):
         content.finish(flush)
         rename_without_replacing(content.path, path)
@@ -409,29 +421,36 @@ def commit_folder(
     return None
 
 
-AcknowledgeAll = Callable[[Flush, Sequence[Path], Iterable[Path]], None]  # as Acknowledge; and what is in its place
+AcknowledgeAll = Callable[[Flush, Sequence[Path], Iterable[str]], None]  # as Acknowledge; and what is in its place
 
 
 def commit_folders(
-    files_by_folder: Mapping[Path, Mapping[str, bytes | NewFile]],
+    folder: Path,
+    files_by_name: Mapping[str, Mapping[str, bytes | NewFile]],
     *,
     temporary_folder: Path,
     acknowledge: AcknowledgeAll,
-) -> list[Path | None]:
-    """Write many new folders, each as `commit_folder` does, with the two flushes of one; return what that returns.
+) -> Generator[None, None, dict[str, Path]]:
+    """Write many new folders into `folder`, each as `commit_folder` does, with the two flushes of one.
 
-    `acknowledge` does the last step. After a crash some of them can be there and others not.
+    `acknowledge` does the last step, and is told the names of those that are in their place. Returns where the others
+    lie, by name. After a crash some of them can be there and others not.
+
+    Yields once, where the waiting for the disk begins, so that a thread can do the rest. Files are written before it if
+    nothing waits for each: two threads that hand the interpreter on at each system call take longer than one.
     """
-    parents = list({final.parent for final in files_by_folder})
-    for parent in parents:
-        create_folder(parent)
+    create_folder(folder)
     create_temporary_folder(temporary_folder)
-    staged = {final: unique_path(temporary_folder, final.name) for final in files_by_folder}
-    with _flush_for(parents[0], into=temporary_folder, is_batch=len(staged) >= BATCH_FROM) as flush:
-        written = [_write_folder(staged[final], files, flush) for final, files in files_by_folder.items()]
+    staged = {name: unique_path(temporary_folder, name) for name in files_by_name}
+    with _flush_for(folder, into=temporary_folder, is_batch=len(staged) >= BATCH_FROM) as flush:
+        if flush.waits_for_files:
+            yield
+        written = [_write_folder(staged[name], files, flush) for name, files in files_by_name.items()]
+        if not flush.waits_for_files:
+            yield
         flush.finish([folder for folders in written for folder in folders])
-        losers = [None if _rename_into_place(source, final) else source for final, source in staged.items()]
-        acknowledge(flush, parents, [final for final, loser in zip(staged, losers, strict=True) if loser is None])
+        losers = {name: source for name, source in staged.items() if not _rename_into_place(source, folder / name)}
+        acknowledge(flush, [folder], [name for name in staged if name not in losers])
     return losers
 
 
@@ -445,12 +464,12 @@ def _rename_into_place(staged: Path, final: Path) -> bool:
 
 def _write_folder(folder: Path, files: Mapping[str, bytes | NewFile], flush: Flush) -> list[Path]:
     """Write files into a new folder and return it and its sub-folders, the deepest first."""
-    inner = {parent for name in files for parent in PurePath(name).parents}
-    folders = sorted({folder / parent for parent in inner} | {folder})
+    inner = {str(parent) for name in files if "/" in name for parent in PurePath(name).parents[:-1]}
+    folders = [folder, *sorted(folder / name for name in inner)]
     for path in folders:
         path.mkdir(FOLDER_MODE)
     for name, content in files.items():
-        _write_file(folder / name, content, flush)
+        _write_file(f"{folder}/{name}", content, flush)
     return folders[::-1]
 
 
@@ -470,17 +489,25 @@ def delete_folder(path: Path) -> None:
         raise WriteFailed(path, problem=_describe(error)) from error
 
 
-def rename_without_replacing(source: Path, target: Path) -> None:
+def delete_file(path: Path) -> None:
+    """Delete a file for good, as `delete_folder` does."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteFailed(path, problem=_describe(error)) from error
+
+
+def rename_without_replacing(source: Path | str, target: Path | str) -> None:
     """Rename, or raise FileExistsError if `target` exists, be it an empty folder."""
     if not hasattr(_LIBC, "renameat2"):  # not Linux, or a C library from before 2018
-        _rename_after_looking(source, target)
+        _rename_after_looking(Path(source), Path(target))
         return
     outcome = _LIBC.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
     if outcome == 0:
         return
     code = ctypes.get_errno()
     if code in (errno.ENOSYS, errno.EINVAL):  # an old kernel, or a filesystem without the flag
-        _rename_after_looking(source, target)
+        _rename_after_looking(Path(source), Path(target))
     elif code in (errno.EEXIST, errno.ENOTEMPTY):
         raise FileExistsError(code, os.strerror(code), str(target))
     else:
@@ -500,7 +527,7 @@ def _rename_after_looking(source: Path, target: Path) -> None:
 
 def unique_path(folder: Path, name: str) -> Path:
     """Return a path in `folder` that no other process, host or call will choose."""
-    return folder / f"{name}.{_HOST}.{os.getpid()}.{os.urandom(6).hex()}"
+    return folder / f"{name}.{HOST}.{os.getpid()}.{os.urandom(6).hex()}"
 
 
 def _describe(error: OSError) -> str:

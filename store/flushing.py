@@ -38,7 +38,12 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Flush(Protocol):
-    """What one writer does to make its bytes durable. Raises OSError if the disk refuses."""
+    """What one writer does to make its bytes durable. Raises OSError if the disk refuses.
+
+    `waits_for_files`: whether the disk is waited for at each file, or only at the end.
+    """
+
+    waits_for_files: bool
 
     def add_file(self, descriptor: int) -> None:
         """Take a file to which all bytes are written; it may be closed afterwards."""
@@ -55,6 +60,8 @@ class Flush(Protocol):
 
 class SingleFlush:
     """Syncs each file and folder by itself."""
+
+    waits_for_files = True
 
     def add_file(self, descriptor: int) -> None:
         os.fsync(descriptor)
@@ -83,6 +90,8 @@ class _Waiter:
 
 class SharedFlush:
     """One syncfs of a filesystem for all threads that wait for it."""
+
+    waits_for_files = False
 
     def __init__(self, folder: Path) -> None:
         self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

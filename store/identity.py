@@ -34,6 +34,9 @@ STAGE_FORM = re.compile(r"[a-z][a-z0-9_]{0,31}")
 # One folder level at most (extras/), no leading dot or dash, no name that some filesystem refuses.
 FILE_NAME_FORM = re.compile(r"(?:extras/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
+TEXT = frozenset((str,))
+CONTAINERS = (dict, list, tuple)
+SCALARS = frozenset((str, int, float, bool, type(None)))
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 Json = dict[str, Any] | list[Any] | str | int | float | bool | None
@@ -66,34 +69,39 @@ def encode_canonically(value: Json) -> bytes:
     platform. Texts whose exact bytes matter go in by their hash, so NFC never merges two of them.
     Raises ValueNotEncodable for NaN, infinities, lone surrogates, other types and keys that NFC merges.
     """
-    normal = value if _is_normal(value) else _normalise(value, "inputs")
-    return _ENCODER.encode(normal).encode()
+    return (_has_only_text_keys(value) and _encode_normal(value)) or _encode_normalised(value)
 
 
 def encode_parsed(value: Json) -> bytes:
     """Return what `encode_canonically` does, sooner, of a value that json.loads gave."""
+    return _encode_normal(value) or _encode_normalised(value)
+
+
+def _encode_normal(value: Any) -> bytes | None:
+    """Return the encoding of a value that is normal already, as nearly all are; None of one that may not be.
+
+    If the whole text is in NFC, so is each string in it. A key that is no text is not seen here.
+    """
     try:
         text = _ENCODER.encode(value)
-    except ValueError as error:  # NaN and infinities, which json.loads reads
-        raise ValueNotEncodable("inputs", value, expected="Expected finite numbers.") from error
-    return text.encode() if text.isascii() and "-0.0" not in text else encode_canonically(value)
+        content = text.encode()
+    except (ValueError, TypeError):  # NaN, lone surrogates, other types: _normalise tells where
+        return None
+    return content if "-0.0" not in text and unicodedata.is_normalized("NFC", text) else None
 
 
-def _is_normal(value: Any) -> bool:
-    """Whether `_normalise` would return an equal value. Nearly always so, and much faster than copying it."""
-    if isinstance(value, str):
-        return value.isascii()
+def _encode_normalised(value: Any) -> bytes:
+    return _ENCODER.encode(_normalise(value, "inputs")).encode()
+
+
+def _has_only_text_keys(value: Any) -> bool:
     if isinstance(value, dict):
-        return all(map(_is_normal_key, value)) and all(map(_is_normal, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_normal, value))
-    if isinstance(value, float):
-        return math.isfinite(value) and (value != 0 or math.copysign(1, value) > 0)
-    return value is None or isinstance(value, int)
-
-
-def _is_normal_key(key: Any) -> bool:
-    return isinstance(key, str) and key.isascii()
+        if not TEXT.issuperset(map(type, value)):
+            return False
+        value = value.values()
+    elif not isinstance(value, CONTAINERS):
+        return True
+    return all(_has_only_text_keys(item) for item in value if type(item) not in SCALARS)
 
 
 def _normalise(value: Any, place: str) -> Any:

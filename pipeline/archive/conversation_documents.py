@@ -71,7 +71,7 @@ def identify_conversation(provider: str, native_id: str, *, account: str | None 
 
 
 def tell_facts(conversation: Conversation, importer: Importer) -> Facts:
-    times = [time for message in conversation.messages for time in (message.created, message.updated) if time]
+    oldest, newest = _find_times(conversation)
     return Facts(
         identify_conversation(conversation.provider, conversation.native_id),
         str(conversation.provider),
@@ -79,19 +79,28 @@ def tell_facts(conversation: Conversation, importer: Importer) -> Facts:
         conversation.native_id,
         importer.name,
         importer.version,
-        conversation.created or min(times, default=conversation.updated or ""),
-        conversation.updated or max(times, default=conversation.created or ""),
+        oldest,
+        newest,
         _find_first_prompt(conversation),
         tuple(sorted({link.native_id for link in conversation.lineage if link.kind in COPYING_LINKS})),
     )
+
+
+def _find_times(conversation: Conversation) -> tuple[str, str]:
+    """Return the oldest and the newest time of a conversation; "" if it shows none."""
+    created, updated = conversation.created, conversation.updated
+    if created and updated:
+        return created, updated
+    times = [time for message in conversation.messages for time in (message.created, message.updated) if time]
+    return created or min(times, default=updated or ""), updated or max(times, default=created or "")
 
 
 def _find_first_prompt(conversation: Conversation) -> str:
     """Return the id of the oldest message of a person; "" where messages have no ids of their own."""
     if conversation.is_append_only:
         return ""
-    prompts = (message for message in conversation.messages if message.role == Role.USER)
-    human = (message for message in prompts if message.origin in (None, Origin.HUMAN) and not message.hidden)
+    prompts = [message for message in conversation.messages if message.role == Role.USER]
+    human = [message for message in prompts if message.origin in (None, Origin.HUMAN) and not message.hidden]
     first = min(human, key=lambda message: message.created or "", default=None)
     return (first.native_id or first.key) if first else ""
 

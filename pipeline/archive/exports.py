@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,7 +29,8 @@ from store.identity import digest_of, encode_canonically, hash_bytes, id_from_di
 CONTENT_FILE = "content.bin"
 MEMBERS_FILE = "members.json"
 SET_KIND = "set"
-READ_AT_ONCE_BYTES = 8 << 20  # a bigger file is read twice: to see whether it is there, and if not, to be written
+READ_AT_ONCE_BYTES = 8 << 20  # a bigger file is read twice: to see whether it is there, and if not, to be written;
+READ_ONCE_FROM_BYTES = 64 << 20  # but once from here on, if no export has its size: looking at all takes less long
 
 TIME_FORM = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -78,7 +80,7 @@ def keep_file(
 ) -> KeptFile:
     """Put a file's bytes into the store if they are not there; return where they are.
 
-    `open_file` is called twice for a big file; `on_read` is told the bytes of each read of the first time. What
+    `open_file` may be called twice for a big file; `on_read` is told the bytes of each read of the first time. What
     `open_file` raises goes on to the caller. Raises StoreError.
     """
     with open_file() as file:
@@ -86,11 +88,34 @@ def keep_file(
         start = _take(pieces, READ_AT_ONCE_BYTES)
         if len(start) < READ_AT_ONCE_BYTES:
             return _keep(documents, start, hash_bytes(start), len(start), now)
+        if _is_surely_new(documents, file):
+            with documents.stage_file(chain([start], pieces)) as staged:
+                return _keep(documents, staged, staged.blake3, staged.size_bytes, now)
         measured = _measure(chain([start], pieces))
     if documents.is_present(ArchiveStage.EXPORT, measured.export):
         return measured
     with open_file() as file, documents.stage_file(_list_pieces(file)) as staged:
         return _keep(documents, staged, staged.blake3, staged.size_bytes, now)  # it may have changed since
+
+
+def _is_surely_new(documents: DocumentStore, file: BinaryIO) -> bool:
+    """Whether a file is big, and no export has as many bytes. A wrong answer costs time, and nothing else."""
+    try:
+        size_bytes = os.fstat(file.fileno()).st_size
+    except OSError:  # a member of a ZIP
+        return False
+    if size_bytes < READ_ONCE_FROM_BYTES:
+        return False
+    exports = documents.list_ids(ArchiveStage.EXPORT)
+    contents = (documents.folder_of(ArchiveStage.EXPORT, export) / CONTENT_FILE for export in exports)
+    return all(_size_of(path) != size_bytes for path in contents)
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:  # a set, or one that is damaged
+        return None
 
 
 def measure_file(open_file: Open) -> KeptFile:

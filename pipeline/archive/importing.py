@@ -454,9 +454,9 @@ def _as_unchanged(file: FileCoverage) -> FileCoverage:
 
 
 class DocumentWriter:
-    """Commits conversation documents in batches, in a thread beside the parsing; it waits for them at the end.
+    """Commits conversation documents in batches, and waits for the disk in a thread beside the parsing.
 
-    A batch has the flushes of one document. One thread is enough: it mostly waits for the disk.
+    A batch has the flushes of one document.
     """
 
     def __init__(self, documents: DocumentStore, watcher: Watcher) -> None:
@@ -494,7 +494,9 @@ class DocumentWriter:
         self._wait()
         if self._batch:
             drafts = {doc_id: (composed.files, composed.metadata) for doc_id, (composed, _) in self._batch.items()}
-            future = self._thread.submit(self._documents.commit_all, ArchiveStage.CONVERSATION, drafts)
+            steps = self._documents.commit_in_steps(ArchiveStage.CONVERSATION, drafts)
+            next(steps)
+            future = self._thread.submit(next, steps, None)
             self._under_way.append((future, self._batch))
             self._batch, self._size_bytes = {}, 0
 

@@ -69,6 +69,18 @@ def test_a_file_whose_digest_is_known_is_not_even_asked_for(server, tmp_path):
     assert len(server.requests) == asked
 
 
+def test_behind_a_line_of_the_log_that_a_crash_cut_the_next_file_is_noted_on_its_own(server, tmp_path):
+    wanted = [Wanted(server.url("notes.txt"), digest=f"sha256:{hashlib.sha256(b'short').hexdigest()}")]
+    fetch_here([Wanted(server.url("export.zip"))], tmp_path)
+    os.truncate(tmp_path / LOG_FILE, (tmp_path / LOG_FILE).stat().st_size - 10)
+    fetch_here(wanted, tmp_path)
+    asked = len(server.requests)
+
+    fetch_here(wanted, tmp_path)
+
+    assert len(server.requests) == asked
+
+
 def test_a_file_that_was_deleted_is_fetched_again(server, tmp_path):
     wanted = [Wanted(server.url("export.zip"))]
     fetch_here(wanted, tmp_path)

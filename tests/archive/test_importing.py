@@ -412,7 +412,7 @@ def test_a_disk_that_refuses_ends_the_import_and_is_no_skip(data, importer, tmp_
     def refuse(*_arguments, **_options):
         raise WriteFailed(data.path, problem="No space left on device (ENOSPC)")
 
-    monkeypatch.setattr(DocumentStore, "commit_all", refuse)
+    monkeypatch.setattr(DocumentStore, "commit_in_steps", refuse)
     with pytest.raises(WriteFailed):
         import_paths(data, [path], importers=[importer])
     monkeypatch.undo()
@@ -442,6 +442,25 @@ def test_a_big_file_that_is_there_is_read_once_and_not_written(data, monkeypatch
     kept = keep_file(data.documents, lambda: io.BytesIO(next(contents)))
 
     assert not kept.is_new
+
+
+def test_a_big_file_with_a_size_that_no_export_has_is_read_once(data, monkeypatch, tmp_path):
+    monkeypatch.setattr(exports, "READ_AT_ONCE_BYTES", 4)
+    monkeypatch.setattr(exports, "READ_ONCE_FROM_BYTES", 4)
+    opened = []
+
+    def keep(content: bytes) -> tuple[bool, int]:
+        """Return whether the bytes are new, and how often they were opened."""
+        (tmp_path / "file").write_bytes(content)
+        opened.clear()
+        kept = keep_file(data.documents, lambda: opened.append(1) or (tmp_path / "file").open("rb"))
+        assert data.documents.read_deeply("export", kept.export).read_bytes("content.bin") == content
+        return kept.is_new, len(opened)
+
+    assert keep(b"many bytes") == (True, 1)
+    assert keep(b"many bytes") == (False, 1)  # it is not written again
+    assert keep(b"more bytes") == (True, 2)  # of the same size
+    assert keep(b"still more bytes") == (True, 1)
 
 
 def test_a_set_is_later_than_every_other_one_also_when_the_clock_was_put_back(data):

@@ -88,7 +88,7 @@ MUTANTS = [
     Mutant(
         "fsync of what holds a batch dropped",
         DURABLE,
-        "acknowledge(flush, parents, ",
+        "acknowledge(flush, [folder], ",
         "acknowledge(flush, [], ",
         STORE,
     ),

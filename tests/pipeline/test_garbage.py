@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +18,7 @@ from pipeline.history_printing import format_garbage
 from pipeline.removals import remove_document, undo_removal
 from pipeline.settings import Roots
 from store.data_root import DataRoot
+from store.durable import HOST
 from tests.pipeline.built_store import COHORT, build, copy_store, make_roots, read_tree
 from tests.pipeline.whole_store import write_over
 from tests.store.killed import is_killed_at
@@ -266,3 +271,76 @@ def test_a_collection_that_is_killed_loses_nothing_that_is_asked_for(roots, tmp_
             break
     else:
         pytest.fail("it was killed at every number: the range is too short")
+
+
+# What killed processes left in .tmp
+
+DEAD = 2**30  # no process has that number
+OLD = 8  # days
+
+
+def leave(data: DataRoot, name: str, files: dict[str, bytes] | bytes, *, host=HOST, pid=DEAD, days=OLD) -> Path:
+    """Put a file or folder into .tmp as a process leaves it that was killed some days ago."""
+    path = data.temporary_folder / f"{name}.{host}.{pid}.{'0a' * 6}"
+    path.parent.mkdir(exist_ok=True)
+    if isinstance(files, bytes):
+        path.write_bytes(files)
+    else:
+        path.mkdir()
+        for file, content in files.items():
+            (path / file).write_bytes(content)
+    for each in (*path.glob("*"), path):
+        os.utime(each, times=(time.time() - days * 86400,) * 2)
+    return path
+
+
+def collect_now(roots: Roots, *, apply: bool = True):
+    return collect(roots, apply=apply, now=datetime.now(UTC))
+
+
+@pytest.mark.parametrize("host", [HOST, "elsewhere"])
+def test_what_dead_processes_left_is_named_and_deleted(host, roots, data):
+    left = [
+        leave(data, "0" * 16, {"conversation.json": b"{}"}, host=host),
+        leave(data, "staged", b"of an export", host=host),
+    ]
+
+    told = collect_now(roots, apply=False)["leftovers"]
+
+    assert told["names"] == sorted(path.name for path in left)
+    assert told["bytes"] >= len(b"{}of an export")
+    assert all(path.exists() for path in left)
+    assert collect_now(roots)["leftovers"] == told
+    assert not any(path.exists() for path in left)
+    assert collect_now(roots)["leftovers"]["names"] == []
+
+
+def test_what_a_living_process_may_be_at_is_no_leftover(roots, data):
+    of_this_process = leave(data, "0" * 16, {"conversation.json": b"{}"}, pid=os.getpid())
+    young = leave(data, "1" * 16, {"conversation.json": b"{}"}, host="elsewhere", days=6)
+    lock = data.temporary_folder / "import.lock"
+    lock.touch()
+    os.utime(lock, times=(0, 0))
+    held = leave(data, "staged", b"of an export that is long in coming", host="elsewhere")
+    with held.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        assert collect_now(roots)["leftovers"]["names"] == []
+
+    assert all(path.exists() for path in (of_this_process, young, lock, held))
+
+
+def test_an_answer_that_is_in_no_ledger_is_never_deleted_from_among_the_leftovers(roots, data):
+    document = data.documents.read("draft", data.documents.list_ids("draft")[0])
+    files = {path.name: path.read_bytes() for path in document.folder.iterdir() if path.is_file()}
+    known = leave(data, document.doc_id, files)
+    kept = [
+        leave(data, "0" * 16, {"prompt.txt": b"p", "raw.txt": b"an answer"}),
+        leave(data, "response.bin", b"an answer"),
+    ]
+
+    told = collect_now(roots)["leftovers"]
+
+    assert told["names"] == [known.name]
+    assert told["kept"] == sorted(path.name for path in kept)
+    assert all(path.exists() for path in kept)

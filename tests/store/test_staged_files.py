@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 
 import pytest
@@ -91,6 +92,14 @@ def test_a_flipped_bit_anywhere_in_a_big_file_is_found(data, place):
 
     with pytest.raises(DocumentCorrupt, match=r"content\.bin"):
         data.documents.read_deeply("export", DOC_ID)
+
+
+def test_a_file_that_is_being_staged_is_held_so_that_nobody_takes_it_for_left_behind(data):
+    with data.documents.stage_file([b"a"]):
+        (staged,) = data.temporary_folder.iterdir()
+
+        with staged.open("rb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 # Many documents with the flushes of one

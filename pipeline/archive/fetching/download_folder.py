@@ -10,6 +10,7 @@ where the first one stopped.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -171,10 +172,13 @@ class DownloadFolder:
         return fetched
 
     def _append_log(self, fetched: Fetched) -> None:
-        line = json.dumps(fetched._asdict(), ensure_ascii=False) + "\n"
-        descriptor = os.open(self.path / LOG_FILE, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+        line = json.dumps(fetched._asdict(), ensure_ascii=False).encode() + b"\n"
+        descriptor = os.open(self.path / LOG_FILE, os.O_CREAT | os.O_APPEND | os.O_RDWR | os.O_CLOEXEC, 0o644)
         try:
-            os.write(descriptor, line.encode())
+            if _is_cut(descriptor):
+                line = b"\n" + line
+            if os.write(descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, "the disk took a part of the line")
             os.fsync(descriptor)
         except OSError as error:
             raise WriteFailed(self.path / LOG_FILE, problem=error.strerror or str(error)) from error
@@ -194,6 +198,12 @@ class DownloadFolder:
                 fetched = Fetched(**json.loads(line))
                 known[fetched.url] = fetched
         return known
+
+
+def _is_cut(log: int) -> bool:
+    """Whether the last line of a log has no end, since a crash or a full disk has cut it."""
+    size_bytes = os.fstat(log).st_size
+    return size_bytes > 0 and os.pread(log, 1, size_bytes - 1) != b"\n"
 
 
 def hash_file(path: Path, kind: str) -> str:
