@@ -107,6 +107,15 @@ def test_a_result_without_an_id_goes_to_the_call_before_it():
     assert call.results[0].notes == ("exit code 2",)
 
 
+def test_a_call_shows_a_few_words_of_its_input():
+    inputs = [{"command": "pytest -x", "timeout": 9}, {"content": "a\nb", "path": "b.py"}, "x = 1\nprint(x)", {"n": 1}]
+    calls = [Block("tool_use", tool_name="t", input=each) for each in [*inputs, {"q": "w" * 90}, None]]
+
+    (turn,) = compose(make_view(say("a1", blocks=calls))).turns
+
+    assert [piece.hint for piece in turn.pieces] == ["pytest -x", "b.py", "x = 1", "", "w" * 80 + "…", ""]
+
+
 def test_a_result_without_its_call_stands_alone():
     (turn,) = compose(make_view(say("t1", role="tool", author="python", blocks=[Block("tool_result", "2")]))).turns
 

@@ -41,7 +41,7 @@ from pipeline.stages import ArchiveStage, Mode, Status
 from store.documents import Document, DocumentStore
 from store.identity import digest_of, encode_canonically, hash_bytes, id_from_digest
 
-TRANSCRIPT_VERSION = 1  # raise it when equal inputs give other bytes, such as by a change of what a page shows
+TRANSCRIPT_VERSION = 2  # raise it when equal inputs give other bytes, such as by a change of what a page shows
 TEMPLATE_FOLDER = "transcripts"  # within config/
 STYLE_FILE = "style.css"
 SHIPPED_FOLDER = Path(__file__).parents[2] / "pages" / TEMPLATE_FOLDER

@@ -14,6 +14,7 @@ RESULT_LINES = 80
 RESULT_CHARACTERS = 12_000
 RAW_LINES = 200
 FIELD_CHARACTERS = 100  # a longer value of a call stands in lines of its own
+HINT_CHARACTERS = 80
 THINKING = "Thinking"  # where the provider has no words for how long
 
 _UNSAID_ORIGINS = (Origin.RUNTIME_CONTEXT, Origin.NOTIFICATION)
@@ -59,6 +60,7 @@ class Piece(NamedTuple):
     kind: str  # as Kind; "unknown" for what no importer knows
     text: str = ""
     title: str = ""
+    hint: str = ""  # of a tool_use: words of its input that tell it from others, such as "pytest -x"
     language: str = ""
     anchors: tuple[str, ...] = ()  # of the messages that begin here, and not a turn
     notes: tuple[str, ...] = ()
@@ -133,9 +135,17 @@ def _show_call(block: Block, notes: tuple[str, ...]) -> Piece:
     text, fields = _read_input(block)
     language = clean_line(block.language or ("python" if title in ("python", "repl") else ""))
     return Piece(
-        Kind.TOOL_USE, text, title, language, notes=notes, fields=fields, is_error=block.is_error is True,
-        call_id=block.call_id,
+        Kind.TOOL_USE, text, title, _find_hint(block, text), language, notes=notes, fields=fields,
+        is_error=block.is_error is True, call_id=block.call_id,
     )  # fmt: skip
+
+
+def _find_hint(block: Block, text: str) -> str:
+    """Return the first line of a call's input: of several values that of the first short one."""
+    values = [block.input[name] for name in sorted(block.input)] if isinstance(block.input, dict) else [text]
+    texts = [value.strip() for value in values if isinstance(value, str) and value.strip()]
+    line = clean_line(min(texts, key=_is_long, default="").partition("\n")[0])
+    return line if len(line) <= HINT_CHARACTERS else f"{line[:HINT_CHARACTERS]}…"
 
 
 def _read_input(block: Block) -> tuple[str, tuple[Field, ...]]:
@@ -151,7 +161,11 @@ def _read_input(block: Block) -> tuple[str, tuple[Field, ...]]:
 
 def _make_field(name: str, value: Json) -> Field:
     text = clean_text(value) if isinstance(value, str) else _write_json(value)
-    return Field(clean_line(name), text, is_long="\n" in text or len(text) > FIELD_CHARACTERS)
+    return Field(clean_line(name), text, is_long=_is_long(text))
+
+
+def _is_long(text: str) -> bool:
+    return "\n" in text or len(text) > FIELD_CHARACTERS
 
 
 def _write_json(value: Json) -> str:
