@@ -61,11 +61,12 @@ def show_time(time: str | None) -> str:
     return (time or "")[:_TIME_CHARACTERS].replace("T", " ")
 
 
-def format_conversations(conversations: list[Json]) -> str:
+def format_conversations(conversations: list[Json], *, has_more: bool = False) -> str:
     header = ["id", "updated", "provider", "messages", "active", "title"]
     rows = [_describe_conversation(conversation) for conversation in conversations]
     lines = format_columns([header, *rows]) if rows else []
-    return "\n".join([*lines, format_count(len(rows), "conversation")])
+    count = format_count(len(rows), "conversation")
+    return "\n".join([*lines, f"{count}; there are more: --limit" if has_more else count])
 
 
 def _describe_conversation(conversation: Json) -> list[str]:

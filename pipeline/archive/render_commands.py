@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def _render_again(arguments: argparse.Namespace, workspace: Any) -> None:
 
 
 def _render_once(arguments: argparse.Namespace, workspace: Any) -> int:
+    from pipeline.archive.step_display import open_step_display
     from pipeline.archive.transcripts import Format
     from pipeline.archive.transcripts.rendering import DEFAULT_FOLDER, Request, render_into
     from pipeline.archive.transcripts.turns import Options
@@ -93,24 +95,21 @@ def _render_once(arguments: argparse.Namespace, workspace: Any) -> int:
         conversations=tuple(arguments.conversation),
     )
     folder = Path(arguments.out) if arguments.out else workspace.roots.data / DEFAULT_FOLDER
-    result = render_into(workspace, request, folder, watch=_show_progress if sys.stderr.isatty() else ignore_progress)
+    display = open_step_display()
+    try:
+        result = render_into(workspace, request, folder, watch=partial(display, "rendering"))
+    finally:
+        display.stop()
     print_result(arguments, result, format_rendering)
     return EXIT_ERROR if result["refused"] or result["failures"] else EXIT_OK
-
-
-def ignore_progress(done: int, total: int) -> None:
-    """Show nothing: standard error is no terminal."""
-
-
-def _show_progress(done: int, total: int) -> None:
-    end = "\n" if done == total else ""
-    print(f"\rrendering: {done:,} of {total:,}", end=end, file=sys.stderr, flush=True)
 
 
 def format_rendering(result: Json) -> str:
     views, written = format_count(result["views"], "view"), format_count(len(result["written"]), "file")
     counts = f"{written} written, {result['unchanged']:,} unchanged, {len(result['removed']):,} removed"
     lines = [f"{views} in {result['folder']}: {counts}."]
+    if result["views"] and result["written"]:
+        lines.append(f"Open {result['folder']}/index.html in a browser.")
     lines += [f"  not touched: {refusal['path']}: {refusal['reason']}" for refusal in result["refused"]]
     if result["refused"]:
         lines.append("  To have these files again, move yours away or delete them, and repeat the command.")

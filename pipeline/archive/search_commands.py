@@ -44,11 +44,18 @@ def read_limit(text: str) -> int:
 
 
 def ask_and_warn(workspace: Any, question: Callable[[Any], Answer]) -> Answer:
-    """Return what the index answers; say on standard error what it could not read."""
+    """Return what the index answers; say on standard error how far it is made, and what it could not read."""
     from pipeline.archive.search.index import ask_index
     from pipeline.archive.search.listing import list_unreadable
+    from pipeline.archive.step_display import open_step_display
 
-    answer, unreadable = ask_index(workspace, lambda index: (question(index), list_unreadable(index)))
+    display = open_step_display()
+    try:
+        answer, unreadable = ask_index(
+            workspace, lambda index: (question(index), list_unreadable(index)), watch=display
+        )
+    finally:
+        display.stop()
     for conversation_id, problem in unreadable:
         text = f"Conversation {conversation_id} cannot be read, so it may be missing here: {problem}"
         print(printing.make_visible(text), file=sys.stderr)
@@ -104,8 +111,11 @@ def _conversations(arguments: argparse.Namespace) -> int:
     from pipeline.archive.conversation_printing import format_conversations
     from pipeline.archive.search.listing import list_conversations
 
-    asked = partial(list_conversations, filters=read_filters(arguments), limit=arguments.limit)
-    print_result(arguments, ask_and_warn(open_workspace(arguments), asked), format_conversations)
+    limit = arguments.limit
+    asked = partial(list_conversations, filters=read_filters(arguments), limit=limit and limit + 1)
+    found = ask_and_warn(open_workspace(arguments), asked)
+    has_more = limit is not None and len(found) > limit
+    print_result(arguments, found[:limit], partial(format_conversations, has_more=has_more))
     return EXIT_OK
 
 

@@ -134,6 +134,12 @@ def test_conversations_are_listed_with_what_a_person_would_count(folder):
     assert [knots[name] for name in ("thinking_blocks", "tool_uses", "tool_results")] == [1, 1, 0]
 
 
+def test_a_short_list_says_that_there_are_more(folder):
+    assert len(run_json(folder, "conversations", "--limit", "1")) == 1
+    assert run(folder, "conversations", "--limit", "1").stdout.endswith("\n1 conversation; there are more: --limit\n")
+    assert run(folder, "conversations", "--limit", "2").stdout.endswith("\n2 conversations\n")
+
+
 def test_filters_choose_conversations(folder):
     def titles(*words: str) -> list[str]:
         return [found["title"] for found in run_json(folder, "conversations", *words)]

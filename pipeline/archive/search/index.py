@@ -71,6 +71,11 @@ ON_WHICH_VIEWS_DEPEND = {ArchiveStage.EXPORT, ArchiveStage.CONVERSATION, RECORD_
 
 Answer = TypeVar("Answer")
 Question = Callable[[sqlite3.Connection], Answer]
+Watch = Callable[[str, int, int], None]  # is told a step, how much of it is done, and of how much
+
+
+def watch_nothing(step: str, done: int, total: int) -> None:
+    """Show nothing of how far the index is."""
 
 
 class IndexUnusable(PipelineError):
@@ -82,14 +87,15 @@ class IndexUnusable(PipelineError):
 
 
 class Archive(NamedTuple):
-    """What an index is made from besides documents: the views."""
+    """What an index is made from besides documents: the views. `watch` is told how far it is."""
 
     outline: Callable[[], Mapping[str, Outline]]
     walk: Callable[[Collection[str]], Iterable[View]]
+    watch: Watch = watch_nothing
 
     @classmethod
-    def of(cls, workspace: Workspace) -> Archive:
-        return cls(partial(outline_views, workspace), lambda only: walk_views(workspace, only=only))
+    def of(cls, workspace: Workspace, watch: Watch = watch_nothing) -> Archive:
+        return cls(partial(outline_views, workspace), lambda only: walk_views(workspace, only=only), watch)
 
 
 class Places(NamedTuple):
@@ -113,9 +119,9 @@ class Places(NamedTuple):
 # Asking
 
 
-def ask_index(workspace: Workspace, question: Question[Answer]) -> Answer:
+def ask_index(workspace: Workspace, question: Question[Answer], *, watch: Watch = watch_nothing) -> Answer:
     """Return what `question` makes of the index, which is brought up to date before. Raises IndexUnusable."""
-    return ask_index_of(workspace.data, Archive.of(workspace), question)
+    return ask_index_of(workspace.data, Archive.of(workspace, watch), question)
 
 
 def ask_index_of(data: DataRoot, archive: Archive, question: Question[Answer]) -> Answer:
@@ -293,7 +299,7 @@ def _refresh(connection: sqlite3.Connection, data: DataRoot, archive: Archive) -
         changed = {folder for folder in known.keys() | stamps.keys() if known.get(folder) != stamps.get(folder)}
         _refresh_notes(connection, Notes(data))
         for stage in sorted(changed - {RECORD_TABLES}):
-            _refresh_documents(connection, data, stage)
+            _refresh_documents(connection, data, stage, archive.watch)
         if changed & ON_WHICH_VIEWS_DEPEND:
             _refresh_views(connection, archive)
         for folder in sorted(changed):
@@ -339,7 +345,7 @@ def _has_problem(connection: sqlite3.Connection, folder: str) -> bool:
     return connection.execute(statement, [folder]).fetchone() is not None
 
 
-def _refresh_documents(connection: sqlite3.Connection, data: DataRoot, stage: str) -> None:
+def _refresh_documents(connection: sqlite3.Connection, data: DataRoot, stage: str, watch: Watch) -> None:
     """Write what has come and delete what has gone; a document that could not be read is tried again."""
     present = set(data.documents.list_ids(stage))
     rows = connection.execute("SELECT doc_id, problem IS NOT NULL FROM documents WHERE stage = ?", [stage])
@@ -347,7 +353,9 @@ def _refresh_documents(connection: sqlite3.Connection, data: DataRoot, stage: st
     readable = {doc_id for doc_id, is_problem in known.items() if not is_problem}
     for doc_id in sorted(known.keys() - (present & readable)):
         delete_document(connection, DocumentKey(stage, doc_id))
-    for doc_id in sorted(present - readable):
+    new = sorted(present - readable)
+    for number, doc_id in enumerate(new):
+        watch(f"indexing {stage} documents", number, len(new))
         _index_document(connection, data, DocumentKey(stage, doc_id))
 
 
@@ -376,6 +384,7 @@ def _refresh_views(connection: sqlite3.Connection, archive: Archive) -> None:
     while waiting:
         try:
             for view in archive.walk(set(waiting)):
+                archive.watch("indexing conversations", len(changed) - len(waiting), len(changed))
                 while waiting and waiting[0] <= view.conversation_id:  # some may have gone meanwhile
                     waiting.popleft()
                 delete_view(connection, view.conversation_id)
