@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ Json = dict[str, Any]
 
 EXIT_OK, EXIT_ERROR = 0, 1
 WATCH_SECONDS = 1.0
+INDEX_FILE = "index.html"
+SHOWN_IDS = 5  # of the conversations that could not be rendered for one reason
 
 
 def add_render(commands: Any) -> None:
@@ -64,6 +67,8 @@ def _render(arguments: argparse.Namespace) -> int:
         return EXIT_OK
     stamp = read_stamp(workspace)  # before the work: what changes meanwhile is seen afterwards
     code = _render_once(arguments, workspace)
+    if arguments.watch:
+        print("Watching the archive and the templates; Ctrl-C ends it.", file=sys.stderr, flush=True)
     while arguments.watch:
         time.sleep(WATCH_SECONDS)
         now = read_stamp(workspace)
@@ -108,13 +113,25 @@ def format_rendering(result: Json) -> str:
     views, written = format_count(result["views"], "view"), format_count(len(result["written"]), "file")
     counts = f"{written} written, {result['unchanged']:,} unchanged, {len(result['removed']):,} removed"
     lines = [f"{views} in {result['folder']}: {counts}."]
-    if result["views"] and result["written"]:
-        lines.append(f"Open {result['folder']}/index.html in a browser.")
     lines += [f"  not touched: {refusal['path']}: {refusal['reason']}" for refusal in result["refused"]]
     if result["refused"]:
         lines.append("  To have these files again, move yours away or delete them, and repeat the command.")
-    lines += [f"  not rendered: {failure['conversation_id']}: {failure['reason']}" for failure in result["failures"]]
+    lines += _format_failures(result["failures"])
+    if not result["views"] and not result["failures"]:
+        lines.append("No conversation is as it was asked for; daybook conversations lists what is there.")
+    elif result["written"] and all(refusal["path"] != INDEX_FILE for refusal in result["refused"]):
+        lines.append(f"Open {Path(result['folder'], INDEX_FILE)} in a browser.")
     return "\n".join(lines)
+
+
+def _format_failures(failures: list[Json]) -> Iterator[str]:
+    """Yield a line for each reason: a mistake in a template stops every conversation."""
+    by_reason: dict[str, list[str]] = {}
+    for failure in failures:
+        by_reason.setdefault(failure["reason"], []).append(failure["conversation_id"])
+    for reason, ids in by_reason.items():
+        more = f" and {len(ids) - SHOWN_IDS:,} more" if len(ids) > SHOWN_IDS else ""
+        yield f"  not rendered: {', '.join(ids[:SHOWN_IDS])}{more}: {reason}"
 
 
 def format_copies(result: Json) -> str:

@@ -110,10 +110,19 @@ def test_a_result_without_an_id_goes_to_the_call_before_it():
 def test_a_call_shows_a_few_words_of_its_input():
     inputs = [{"command": "pytest -x", "timeout": 9}, {"content": "a\nb", "path": "b.py"}, "x = 1\nprint(x)", {"n": 1}]
     calls = [Block("tool_use", tool_name="t", input=each) for each in [*inputs, {"q": "w" * 90}, None]]
+    calls.append(Block("tool_use", tool_name="t", input="*** Begin Patch\n*** Add File: b.py\n+hi"))
 
     (turn,) = compose(make_view(say("a1", blocks=calls))).turns
 
-    assert [piece.hint for piece in turn.pieces] == ["pytest -x", "b.py", "x = 1", "", "w" * 80 + "…", ""]
+    assert [piece.hint for piece in turn.pieces] == [
+        "pytest -x",
+        "b.py",
+        "x = 1",
+        "",
+        "w" * 80 + "…",
+        "",
+        "*** Add File: b.py",
+    ]
 
 
 def test_a_result_without_its_call_stands_alone():

@@ -142,7 +142,7 @@ def ask_index_of(data: DataRoot, archive: Archive, question: Question[Answer]) -
 def _say_if_unusable(places: Places) -> Iterator[None]:
     try:
         yield
-    except FAILURES as error:
+    except (OSError, *FAILURES) as error:
         raise IndexUnusable(places.file, problem=str(error)) from error
 
 

@@ -15,6 +15,7 @@ RESULT_CHARACTERS = 12_000
 RAW_LINES = 200
 FIELD_CHARACTERS = 100  # a longer value of a call stands in lines of its own
 HINT_CHARACTERS = 80
+PATCH_HEAD = "*** Begin Patch"  # with which every patch of Codex begins
 THINKING = "Thinking"  # where the provider has no words for how long
 
 _UNSAID_ORIGINS = (Origin.RUNTIME_CONTEXT, Origin.NOTIFICATION)
@@ -141,10 +142,11 @@ def _show_call(block: Block, notes: tuple[str, ...]) -> Piece:
 
 
 def _find_hint(block: Block, text: str) -> str:
-    """Return the first line of a call's input: of several values that of the first short one."""
+    """Return the first line of a call's input that says something: of several values that of the first short one."""
     values = [block.input[name] for name in sorted(block.input)] if isinstance(block.input, dict) else [text]
     texts = [value.strip() for value in values if isinstance(value, str) and value.strip()]
-    line = clean_line(min(texts, key=_is_long, default="").partition("\n")[0])
+    lines = min(texts, key=_is_long, default="").split("\n")
+    line = clean_line(next((line for line in lines if line.strip() not in ("", PATCH_HEAD)), ""))
     return line if len(line) <= HINT_CHARACTERS else f"{line[:HINT_CHARACTERS]}…"
 
 

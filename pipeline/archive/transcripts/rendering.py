@@ -24,7 +24,7 @@ from pipeline.archive.transcripts import (
     read_template,
 )
 from pipeline.archive.transcripts.index_page import write_index
-from pipeline.archive.transcripts.placing import ViewKey, place_transcripts
+from pipeline.archive.transcripts.placing import ViewKey, lacks_branch, place_transcripts
 from pipeline.archive.transcripts.turns import Options
 from pipeline.archive.views import View, find_view, outline_views, walk_views
 from pipeline.errors import InputInvalid, PipelineError
@@ -124,7 +124,7 @@ def render_into(workspace: Workspace, request: Request, folder: Path, *, watch: 
     )
     return {
         "folder": str(folder),
-        "views": len(renderings.documents),
+        "views": sum(not lacks_branch(document.metadata) for document in renderings.documents),
         "made": renderings.made,
         "written": placement.written,
         "unchanged": placement.unchanged,
