@@ -152,7 +152,10 @@ def format_concepts(result: Json) -> str:
     rows = [[concept["state"], concept["concept_id"] or "", _name_choice(concept)] for concept in concepts]
     counts = Counter(concept["state"] for concept in concepts)
     summary = ", ".join(f"{count} {_CONCEPT_STATES[state]}" for state, count in counts.items())
-    return "\n".join([*(format_columns(rows) if rows else []), f"{result['folder']}: {summary or 'nothing was found'}"])
+    lines = [*(format_columns(rows) if rows else []), f"{result['folder']}: {summary or 'nothing was found'}"]
+    if added := [concept["concept_id"] for concept in concepts if concept["state"] == "added"]:
+        lines.append(f'Next: name them in a cohort, config/cohorts/NAME.toml: concepts = ["{added[0]}", …]')
+    return "\n".join(lines)
 
 
 _CONCEPT_STATES = {

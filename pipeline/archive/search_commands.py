@@ -62,6 +62,14 @@ def ask_and_warn(workspace: Any, question: Callable[[Any], Answer]) -> Answer:
     return answer
 
 
+def _warn_if_empty(workspace: Any) -> None:
+    """Say on standard error what to do, if no conversation is there at all."""
+    from pipeline.archive.emptiness import explain_emptiness
+
+    if reason := explain_emptiness(workspace.data):
+        print(reason, file=sys.stderr)
+
+
 # search
 
 
@@ -85,8 +93,11 @@ def _search(arguments: argparse.Namespace) -> int:
         places=(arguments.place,) if arguments.place else PLACES,
         limit=arguments.limit + 1,
     )
-    hits = [hit.as_json() for hit in ask_and_warn(open_workspace(arguments), asked)]
+    workspace = open_workspace(arguments)
+    hits = [hit.as_json() for hit in ask_and_warn(workspace, asked)]
     result = {"query": query, "hits": hits[: arguments.limit], "has_more": len(hits) > arguments.limit}
+    if not hits and arguments.place != "documents":
+        _warn_if_empty(workspace)
     if arguments.json:
         print_result(arguments, result, str)
     else:
@@ -113,7 +124,10 @@ def _conversations(arguments: argparse.Namespace) -> int:
 
     limit = arguments.limit
     asked = partial(list_conversations, filters=read_filters(arguments), limit=limit and limit + 1)
-    found = ask_and_warn(open_workspace(arguments), asked)
+    workspace = open_workspace(arguments)
+    found = ask_and_warn(workspace, asked)
+    if not found:
+        _warn_if_empty(workspace)
     has_more = limit is not None and len(found) > limit
     print_result(arguments, found[:limit], partial(format_conversations, has_more=has_more))
     return EXIT_OK

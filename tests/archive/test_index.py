@@ -299,6 +299,13 @@ def test_a_question_that_sqlite_cannot_answer_is_told_as_such(archive):
         archive.ask(count("absent"))
 
 
+def test_what_lies_in_the_place_of_the_index_and_is_no_file_is_told(archive):
+    (archive.data.path / INDEX_FILE).mkdir(parents=True)
+
+    with pytest.raises(IndexUnusable, match=r"Is a directory.*Delete it"):
+        archive.ask(count("messages"))
+
+
 # Several at once
 
 

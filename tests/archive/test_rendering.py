@@ -314,6 +314,7 @@ def test_watching_renders_again_when_the_archive_changes_and_ends_when_asked(des
         template = desk.folder / "config" / "transcripts" / "html.j2"
         template.write_text("{% if")
         assert process.stderr is not None
+        told = process.stderr.readline()
         mistake = process.stderr.readline()
         template.unlink()
         read_json(process.stdout)
@@ -324,6 +325,7 @@ def test_watching_renders_again_when_the_archive_changes_and_ends_when_asked(des
         process.communicate(timeout=60)
 
     assert (first["views"], second["views"]) == (1, 2)
+    assert "Ctrl-C ends it" in told
     assert "The configuration has 1 mistake" in mistake
     assert len(desk.list_pages()) == 2
     assert process.returncode == 130

@@ -101,8 +101,17 @@ def test_a_mistake_is_told_in_words(folder, words, message):
 
 
 def test_an_empty_archive_has_nothing_and_no_error(tmp_path):
-    assert run(tmp_path, "search", "tide").stdout == "Nothing was found.\n"
+    found = run(tmp_path, "search", "tide")
+    assert found.stdout == "Nothing was found.\n"
+    assert "daybook import PATH" in found.stderr
     assert run_json(tmp_path, "conversations") == []
+
+
+def test_conversations_that_were_deleted_are_missed(folder):
+    shutil.rmtree(folder / "data/docs/conversation")
+
+    assert "daybook import --again makes them" in run(folder, "conversations").stderr
+    assert "daybook import --again makes them" in run(folder, "render", code=1).stderr
 
 
 def test_luigis_task_leaves_an_index_that_is_up_to_date(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.archive.catalogue import Group, read_catalogue
+from pipeline.archive.emptiness import NOT_MADE, explain_emptiness
 from pipeline.archive.transcripts import (
     SHIPPED_FOLDER,
     TEMPLATE_FOLDER,
@@ -113,6 +114,8 @@ def _make_all(workspace: Workspace, plans: Mapping[str, TranscriptPlan], watch: 
 def render_into(workspace: Workspace, request: Request, folder: Path, *, watch: Watch) -> dict[str, Any]:
     """Bring a folder up to date with a request; return what was done, as JSON. Raises InputInvalid for a bad folder."""
     _check_folder(workspace.data, folder)
+    if explain_emptiness(workspace.data) == NOT_MADE:  # all pages would be removed
+        raise InputInvalid(NOT_MADE)
     renderings = render_views(workspace, request, watch=watch)
     placement = place_transcripts(
         workspace.data,
