@@ -63,9 +63,15 @@ def format_explanation(explanation: Json) -> str:
         lines.append(f"{source['source']}: {source['container']}, {format_count(len(source['files']), 'file')}")
         for file in source["files"]:
             lines += _format_file(file)
-        lines += [f"  passed over: {skip['place']} ({skip['reason']})" for skip in source["passed_over"]]
+        lines += [
+            f"  passed over: {skip['place']}: {skip['reason']}{_say_detail(skip)}" for skip in source["passed_over"]
+        ]
     lines += [format_unread(skip) for skip in explanation["unread"]]
     return "\n".join(lines)
+
+
+def _say_detail(skip: Json) -> str:
+    return f" ({skip['detail']})" if skip["detail"] else ""
 
 
 def _format_file(file: Json) -> Iterator[str]:

@@ -91,6 +91,13 @@ def test_a_path_that_cannot_be_opened_is_told_in_words(words, capsys):
     assert told.startswith("Not read: not-there.zip: There is no file or folder 'not-there.zip'. Expected an export")
 
 
+def test_a_path_in_which_nothing_is_known_says_what_to_do(tmp_path, capsys):
+    (tmp_path / "x.json").write_text('{"colour": 1}')
+
+    assert main(["import", "x.json"]) == EXIT_SKIPPED
+    assert "daybook import --explain x.json" in capsys.readouterr().out
+
+
 def test_explain_tells_what_takes_each_file_and_keeps_nothing(export, capsys, tmp_path):
     explanation = run_json(capsys, "import", "--explain", export)
 
