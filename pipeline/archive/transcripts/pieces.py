@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -100,11 +101,38 @@ def show_block(block: Block, show_attachment: ShowAttachment, *, shows_hidden: b
         yield _show_result(block, notes)
     elif block.kind == Kind.THINKING:
         yield from _show_thinking(block, notes)
+    elif block.origin == Origin.COMMAND and (texts := _read_command(block.text or "")):
+        yield from (Piece(Kind.CODE, text, notes=notes) for text in texts)
     elif (text := clean_text(block.text or "").strip("\n")).strip():
         language = clean_line(block.language or "")
         yield Piece(block.kind if block.kind == Kind.CODE else Kind.TEXT, text, language=language, notes=notes)
     if block.attachment:
         yield Piece(Kind.ATTACHMENT, attachment=show_attachment(block.attachment), notes=notes)
+
+
+# What a command of Claude Code stands in; the message repeats the name.
+_COMMAND = re.compile(
+    r"\s*<(command-name|command-args|command-message|bash-input|(?:bash|local-command)-(?:stdout|stderr))>(.*?)</\1>\s*",
+    re.DOTALL,
+)
+
+
+def _read_command(text: str) -> list[str]:
+    """Return a command as it was typed, or what it printed: [] if anything stands beside their marks.
+
+    "<command-name>/review</command-name><command-args>berth.py</command-args>" -> ["/review berth.py"]
+    """
+    found: list[tuple[str, str]] = []
+    position = 0
+    while position < len(text):  # each match goes on where the last one ended, so that no text makes it slow
+        match = _COMMAND.match(text, position)
+        if match is None:
+            return []
+        found.append((match[1], clean_text(match[2]).strip()))
+        position = match.end()
+    names = [value for name, value in found if name in ("command-name", "command-args") and value]
+    others = [value for name, value in found if not name.startswith("command-") and value]
+    return [*([" ".join(names)] if names else []), *others]
 
 
 def list_sources(message: Message) -> Iterator[Source]:
