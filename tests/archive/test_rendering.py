@@ -20,6 +20,7 @@ from pipeline.cli import main
 from pipeline.settings import Roots
 from pipeline.workspace import Workspace
 from tests.archive.notebooks import NotebookImporter, notebook
+from tests.archive.pages import INDEX
 
 
 class Desk:
@@ -160,6 +161,15 @@ def test_a_branch_that_no_conversation_has_is_no_view(desk):
 
     assert result["views"] == 0
     assert "No conversation is as it was asked for" in format_rendering(result)
+
+
+def test_each_page_leads_to_the_index(desk):
+    desk.add(FIRST)
+    desk.render()
+    (page,) = desk.out.rglob("*-*.html")
+
+    assert f'href="{INDEX}"' in page.read_text()
+    assert (page.parent / INDEX).resolve() == (desk.out / "index.html").resolve()
 
 
 def test_the_page_to_open_is_named_if_it_was_placed(desk):
