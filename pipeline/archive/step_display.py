@@ -18,7 +18,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class StepDisplay:
-    """Is called with the name of a step, how much of it is done, and of how much."""
+    """Is called with the name of a step, how much of it is done, and of how much; 0: nobody knows."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._moves = stream, stream.isatty()
@@ -30,7 +30,9 @@ class StepDisplay:
         if step != self._step:
             self._step, self._started = step, now
             self._next = now + (SECONDS_BEFORE_FIRST if self._moves else SECONDS_BETWEEN_LINES)
-        if now >= self._next:
+        if not total:
+            self._show(step)
+        elif now >= self._next:
             self._next = now + (SECONDS_BETWEEN_UPDATES if self._moves else SECONDS_BETWEEN_LINES)
             self._show(describe_step(step, done, total, now - self._started))
 

@@ -34,6 +34,14 @@ def test_a_step_that_is_over_at_once_shows_nothing():
         assert stream.getvalue() == ""
 
 
+def test_a_step_of_which_nobody_knows_how_long_it_is_shows_its_name():
+    stream = io.StringIO()
+
+    StepDisplay(stream)("waiting", 0, 0)
+
+    assert stream.getvalue() == "waiting\n"
+
+
 def test_making_the_index_tells_how_far_it_is(tmp_path):
     archive = MadeArchive(tmp_path)
     for name in ("a", "b", "c"):

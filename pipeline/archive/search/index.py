@@ -59,6 +59,7 @@ INDEX_FILE = "index.sqlite"
 LEFT_FILE = ".index.json"  # how the last writer left the index: its inode, size and time
 WRITER_LOCK, DOOR_LOCK = ".index.lock", ".index.door"
 BUSY_SECONDS = 30.0
+WAITING = "another process is making the index; waiting for it"
 PRIMARY_CODE = 0xFF  # of an error's code; what stands above tells more
 FAILURES = (sqlite3.Error, UnicodeDecodeError)  # the second where a text is damaged, or the message about it
 NO_DAMAGE = (  # too busy, no space, no permission
@@ -71,7 +72,7 @@ ON_WHICH_VIEWS_DEPEND = {ArchiveStage.EXPORT, ArchiveStage.CONVERSATION, RECORD_
 
 Answer = TypeVar("Answer")
 Question = Callable[[sqlite3.Connection], Answer]
-Watch = Callable[[str, int, int], None]  # is told a step, how much of it is done, and of how much
+Watch = Callable[[str, int, int], None]  # is told a step, how much of it is done, and of how much; 0: nobody knows
 
 
 def watch_nothing(step: str, done: int, total: int) -> None:
@@ -182,6 +183,7 @@ def _bring_up_to_date(data: DataRoot, archive: Archive, *, must_wait: bool) -> N
     if lock is None:
         if not must_wait and _has_schema(places):
             return
+        archive.watch(WAITING, 0, 0)
         lock = MachineLock.wait_for(places.writer_lock)
     try:
         _mend(places, data, archive)
