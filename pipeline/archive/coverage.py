@@ -230,7 +230,7 @@ def _format_set(each: Json, title: str) -> Iterator[str]:
         yield from _format_file(file)
     if len(others) > SHOWN_OTHERS:
         yield f"  … and {_count(len(others) - SHOWN_OTHERS, 'more file')}: --json names all"
-    if totals["unrecognised"] and not any(file["importer"] for file in each["files"]):
+    if each["files"] and not any(file["importer"] for file in each["files"]):
         yield f"  Nothing in it is known. daybook import --explain {each['source'] or 'PATH'} says what was looked at."
     lost, noted = _split_skips(each["refused"])
     yield from _format_skips(lost, "  refused")

@@ -91,8 +91,9 @@ def test_a_path_that_cannot_be_opened_is_told_in_words(words, capsys):
     assert told.startswith("Not read: not-there.zip: There is no file or folder 'not-there.zip'. Expected an export")
 
 
-def test_a_path_in_which_nothing_is_known_says_what_to_do(tmp_path, capsys):
-    (tmp_path / "x.json").write_text('{"colour": 1}')
+@pytest.mark.parametrize("text", ['{"colour": 1}', ""])
+def test_a_path_in_which_nothing_is_known_says_what_to_do(tmp_path, capsys, text):
+    (tmp_path / "x.json").write_text(text)
 
     assert main(["import", "x.json"]) == EXIT_SKIPPED
     assert "daybook import --explain x.json" in capsys.readouterr().out
