@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from pipeline.errors import InputInvalid
 from pipeline.stages import ArchiveStage
 
 DEFAULT_LIMIT, HIGHEST_LIMIT = 20, 10_000
+_UNWANTED_WORD = re.compile(r'-(?!h$)(?:[^\W_]|")')  # -h asks for help
 EXIT_OK = 0
 
 Answer = TypeVar("Answer")
@@ -41,6 +43,20 @@ def read_limit(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= HIGHEST_LIMIT:
         raise argparse.ArgumentTypeError(f"{text!r} is no limit. Expected a whole number from 1 to {HIGHEST_LIMIT}.")
     return int(text)
+
+
+def spare_unwanted_words(words: list[str]) -> list[str]:
+    """Return a command line whose words like -moon argparse takes for words: it knows no option that begins so.
+
+    >>> spare_unwanted_words(["search", "tide", "-moon", "--role", "user", "-h"])
+    ['search', 'tide', ' -moon', '--role', 'user', '-h']
+    """
+    has_query = words[:1] == ["search"] or words[:2] == ["concepts", "from-archive"]
+    return [f" {word}" if has_query and _UNWANTED_WORD.match(word) else word for word in words]
+
+
+def join_query(words: Sequence[str]) -> str:
+    return " ".join(word.strip() for word in words)
 
 
 def ask_and_warn(workspace: Any, question: Callable[[Any], Answer]) -> Answer:
@@ -85,7 +101,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from pipeline.archive.conversation_printing import BOLD, PLAIN, format_hits
     from pipeline.archive.search import PLACES, search
 
-    query = " ".join(arguments.query)
+    query = join_query(arguments.query)
     asked = partial(
         search,
         query=query,

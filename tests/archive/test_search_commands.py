@@ -80,6 +80,14 @@ def test_search_gives_ranges_and_places_as_json(folder):
     assert {hit["snippet"][begin:end] for begin, end in hit["ranges"]} == {"bowline"}
 
 
+def test_a_word_that_must_not_be_there_needs_no_quotes(folder):
+    both = run_json(folder, "search", "tide", "--in", "messages")
+    without = run_json(folder, "search", "tide", "-harbour", "-low", "--in", "messages")
+
+    assert without["query"] == "tide -harbour -low"
+    assert 0 < len(without["hits"]) < len(both["hits"])
+
+
 def test_search_says_when_there_is_more(folder):
     assert run_json(folder, "search", "the", "--limit", "1")["has_more"] is True
     assert "there are more: --limit" in run(folder, "search", "the", "--limit", "1").stdout
