@@ -16,7 +16,14 @@ from pipeline.archive.concept_commands import add_concepts
 from pipeline.archive.fetch_commands import add_fetch
 from pipeline.archive.import_commands import add_import
 from pipeline.archive.render_commands import add_render
-from pipeline.archive.search_commands import add_conversations, add_note, add_search, add_show, add_tag
+from pipeline.archive.search_commands import (
+    add_conversations,
+    add_note,
+    add_search,
+    add_show,
+    add_tag,
+    spare_unwanted_words,
+)
 from pipeline.build_result import BuildResult
 from pipeline.command_line import (
     EXIT_INTERRUPTED,
@@ -54,7 +61,7 @@ HIGHEST_DAYS = 36500
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _make_parser(words[0] if words else "").parse_args(words)
+    arguments = _make_parser(words[0] if words else "").parse_args(spare_unwanted_words(words))
     command: Command = arguments.command
     try:
         return command(arguments)

@@ -31,7 +31,12 @@ LAYERS = [
     ["pipeline.archive.remaking"],
     ["pipeline.archive.transcripts", "pipeline.archive.search"],
     ["pipeline.archive.from_archive"],
-    ["pipeline.archive.explaining", "pipeline.archive.import_display"],
+    [
+        "pipeline.archive.emptiness",
+        "pipeline.archive.explaining",
+        "pipeline.archive.import_display",
+        "pipeline.archive.step_display",
+    ],
     ["pipeline.archive.views"],
     ["pipeline.archive.catalogue", "pipeline.archive.merging"],
     ["pipeline.archive.importing"],

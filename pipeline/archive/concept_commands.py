@@ -7,7 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.archive.search_commands import DEFAULT_LIMIT, add_filters, ask_and_warn, read_filters, read_limit
+from pipeline.archive.search_commands import (
+    DEFAULT_LIMIT,
+    add_filters,
+    ask_and_warn,
+    join_query,
+    read_filters,
+    read_limit,
+)
 from pipeline.command_line import add_command, open_workspace, print_result, roots_of
 from pipeline.concepts import LEVELS
 from pipeline.errors import InputInvalid
@@ -64,7 +71,7 @@ def _list_choices(arguments: argparse.Namespace, workspace: Any) -> list[Any]:
     named += [read_choice(message) for message in arguments.message]
     choices = [Choice(find_view(workspace, name).conversation_id, message) for name, message in named]
     if arguments.query:
-        query = " ".join(arguments.query)
+        query = join_query(arguments.query)
         asked = partial(search, query=query, filters=filters, places=("messages",), limit=arguments.limit)
         hits = [hit.facts for hit in ask_and_warn(workspace, asked)]
         choices += [Choice(hit["conversation"], hit["message"]) for hit in hits if hit["message"]]

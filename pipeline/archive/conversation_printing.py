@@ -61,11 +61,12 @@ def show_time(time: str | None) -> str:
     return (time or "")[:_TIME_CHARACTERS].replace("T", " ")
 
 
-def format_conversations(conversations: list[Json]) -> str:
+def format_conversations(conversations: list[Json], *, has_more: bool = False) -> str:
     header = ["id", "updated", "provider", "messages", "active", "title"]
     rows = [_describe_conversation(conversation) for conversation in conversations]
     lines = format_columns([header, *rows]) if rows else []
-    return "\n".join([*lines, format_count(len(rows), "conversation")])
+    count = format_count(len(rows), "conversation")
+    return "\n".join([*lines, f"{count}; there are more: --limit" if has_more else count])
 
 
 def _describe_conversation(conversation: Json) -> list[str]:
@@ -151,7 +152,10 @@ def format_concepts(result: Json) -> str:
     rows = [[concept["state"], concept["concept_id"] or "", _name_choice(concept)] for concept in concepts]
     counts = Counter(concept["state"] for concept in concepts)
     summary = ", ".join(f"{count} {_CONCEPT_STATES[state]}" for state, count in counts.items())
-    return "\n".join([*(format_columns(rows) if rows else []), f"{result['folder']}: {summary or 'nothing was found'}"])
+    lines = [*(format_columns(rows) if rows else []), f"{result['folder']}: {summary or 'nothing was found'}"]
+    if added := [concept["concept_id"] for concept in concepts if concept["state"] == "added"]:
+        lines.append(f'Next: name them in a cohort, config/cohorts/NAME.toml: concepts = ["{added[0]}", …]')
+    return "\n".join(lines)
 
 
 _CONCEPT_STATES = {

@@ -20,6 +20,7 @@ SHOWN_SKIPS = 1000  # of one file that are kept with their places; all are count
 SHOWN_PLACES = 5  # of one reason, in the text for people
 SHOWN_FILES = 50  # without anything to say of them; of more there is a line for each importer
 SHOWN_OTHERS = 500
+NEXT_STEP = "Next: daybook conversations lists them, daybook search WORDS finds messages, daybook render makes pages."
 NOT_RECOGNISED = "not recognised"
 
 Json = dict[str, Any]
@@ -195,9 +196,16 @@ def format_coverage(report: Json) -> str:
         lines += _format_set(each, "")
     for each in report["earlier"]:
         lines += _format_set(each, "imported earlier, and not complete: ")
-    lines += [f"Not read: {_say_place(skip)}: {skip['reason']}" for skip in report["unread"]]
+    lines += [format_unread(skip) for skip in report["unread"]]
     lines += [f"A sum does not match, which is a mistake in this program: {text}" for text in report["mismatches"]]
+    if any(each["totals"]["imported"] for each in (*report["sets"], *report["earlier"])):
+        lines.append(NEXT_STEP)
     return "\n".join(lines)
+
+
+def format_unread(skip: Json) -> str:
+    """Return why a path could not be opened."""
+    return f"Not read: {skip['place']}: {skip['detail'] or skip['reason']}"
 
 
 def _format_set(each: Json, title: str) -> Iterator[str]:
@@ -222,6 +230,8 @@ def _format_set(each: Json, title: str) -> Iterator[str]:
         yield from _format_file(file)
     if len(others) > SHOWN_OTHERS:
         yield f"  … and {_count(len(others) - SHOWN_OTHERS, 'more file')}: --json names all"
+    if each["files"] and not any(file["importer"] for file in each["files"]):
+        yield f"  Nothing in it is known. daybook import --explain {each['source'] or 'PATH'} says what was looked at."
     lost, noted = _split_skips(each["refused"])
     yield from _format_skips(lost, "  refused")
     yield from _format_skips(noted, "  passed over")

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipeline.archive.coverage import skip_as_json
+from pipeline.archive.coverage import format_unread, skip_as_json
 from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Skip
-from pipeline.archive.importing import describe_failure, is_empty, list_keys
+from pipeline.archive.importing import WITHOUT_RECORDS, describe_failure, is_empty, list_keys
 from pipeline.archive.reading import peek
 from pipeline.archive.reading.entries import Entry
 from pipeline.archive.reading.sources import open_source
 from pipeline.errors import PipelineError
+from pipeline.printing import format_count
 from store.data_root import DataRoot
+
+NO_TEXT = "no text; kept, for it may be an attachment"
 
 Json = dict[str, Any]
 
@@ -48,20 +51,29 @@ def _explain_entry(entry: Entry, importers: Sequence[Importer]) -> Json:
     except Exception as error:  # whatever is wrong with a file must not stop its siblings
         failure: Skip = describe_failure(error, "unreadable_file", entry.name)
         return explained | {"reason": failure.reason}
-    reason = "nothing is in it" if is_empty(seen) else "no importer takes it"
-    return explained | {"reason": reason, "keys": list_keys(seen)}
+    if is_empty(seen):
+        return explained | {"reason": "nothing is in it", "keys": []}
+    if seen.kind in WITHOUT_RECORDS:
+        return explained | {"reason": NO_TEXT, "artifact": True}
+    return explained | {"reason": "no importer takes it", "keys": list_keys(seen)}
 
 
 def format_explanation(explanation: Json) -> str:
     """Return an explanation as text."""
     lines: list[str] = []
     for source in explanation["sources"]:
-        lines.append(f"{source['source']}: {source['container']}, {len(source['files'])} files")
+        lines.append(f"{source['source']}: {source['container']}, {format_count(len(source['files']), 'file')}")
         for file in source["files"]:
             lines += _format_file(file)
-        lines += [f"  passed over: {skip['place']} ({skip['reason']})" for skip in source["passed_over"]]
-    lines += [f"Not read: {skip['place']}: {skip['reason']} ({skip['detail']})" for skip in explanation["unread"]]
+        lines += [
+            f"  passed over: {skip['place']}: {skip['reason']}{_say_detail(skip)}" for skip in source["passed_over"]
+        ]
+    lines += [format_unread(skip) for skip in explanation["unread"]]
     return "\n".join(lines)
+
+
+def _say_detail(skip: Json) -> str:
+    return f" ({skip['detail']})" if skip["detail"] else ""
 
 
 def _format_file(file: Json) -> Iterator[str]:
@@ -73,4 +85,4 @@ def _format_file(file: Json) -> Iterator[str]:
         keys = f"; keys: {', '.join(file['keys'])}" if file["keys"] else ""
         yield f"{name}: {file['reason']}{keys}"
     if file["importer"] and len(file["asked"]) > 1:
-        yield f"    not taken by {', '.join(file['asked'][:-1])}, which were asked before"
+        yield f"    asked before, and it is none of theirs: {', '.join(file['asked'][:-1])}"

@@ -16,6 +16,7 @@ SLUG_BYTES = 60
 SHORT_ID_LENGTH = 10  # about 52 bits: with equal date and title on top, no two conversations share a name
 SHORT_HASH_LENGTH = 8
 
+_WRITTEN_OUT = re.compile("⟦U\\+[0-9A-F]{4,6}⟧")  # hidden characters, as clean_line shows them
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
 _LETTERS = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "ł": "l", "þ": "th", "ı": "i"})
@@ -27,10 +28,11 @@ _ACTIVE_EXTENSIONS = frozenset(_ACTIVE.split())
 def make_slug(title: str) -> str:
     """Return a title as a part of a file name, at most SLUG_BYTES long.
 
-    >>> make_slug("Smørrebrød: what's in it?"), make_slug("¿…?"), make_slug("../../etc/passwd")
-    ('smorrebrod-what-s-in-it', 'untitled', 'etc-passwd')
+    >>> make_slug("Smørrebrød: what's in it?"), make_slug("¿…?"), make_slug("../../etc/passwd"), make_slug("⟦U+202E⟧a")
+    ('smorrebrod-what-s-in-it', 'untitled', 'etc-passwd', 'a')
     """
-    plain = unicodedata.normalize("NFKD", title[: 20 * SLUG_BYTES]).casefold().translate(_LETTERS)
+    shown = _WRITTEN_OUT.sub("", title[: 20 * SLUG_BYTES])
+    plain = unicodedata.normalize("NFKD", shown).casefold().translate(_LETTERS)
     plain = "".join(character for character in plain if not unicodedata.combining(character))
     slug = re.sub("[^a-z0-9]+", "-", plain).strip("-")[:SLUG_BYTES].strip("-")
     return slug or "untitled"

@@ -39,6 +39,8 @@ def _read_gap(text: str) -> str | int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
+    if arguments.explain and not arguments.paths:
+        raise InputInvalid("Expected paths to explain: files, ZIPs or folders; - for standard input.")
     if bool(arguments.paths) == arguments.again:
         raise InputInvalid("Expected either paths to import, or --again to make what is missing from what is kept.")
     if arguments.again and arguments.takeout_gap is not None:

@@ -53,7 +53,8 @@ class ImportDisplay:
         parts[0] += " MB"
         if self._made:
             parts.append(f"{self._made:,} conversations")
-        parts.append(f"{rate / MEGABYTE:,.0f} MB/s")
+        megabytes = rate / MEGABYTE
+        parts.append(f"{megabytes:,.0f} MB/s" if megabytes >= 10 else f"{megabytes:.1f} MB/s")
         if self._total_bytes > self._read_bytes > 0:  # attachments are not read twice, others are
             parts.append(f"{format_duration((self._total_bytes - self._read_bytes) / rate)} left")
         return ", ".join(parts)

@@ -55,7 +55,7 @@ from pipeline.archive.record_tables import (
     write_completed,
     write_table,
 )
-from pipeline.errors import PipelineError
+from pipeline.errors import InputInvalid, PipelineError
 from pipeline.stages import ArchiveStage
 from store.data_root import DataRoot
 from store.documents import DocumentStore
@@ -197,6 +197,10 @@ def describe_failure(error: Exception, reason: str, place: str) -> Skip:
     own_reason, own_place, detail = (getattr(error, name, None) for name in ("reason", "place", "detail"))
     if isinstance(error, PipelineError) and isinstance(own_reason, str):
         return Skip(own_reason, str(own_place or place), str(detail or ""))
+    if isinstance(error, InputInvalid) and reason == "unreadable_path":
+        return Skip(reason, place, str(error))
+    if isinstance(error, OSError) and error.strerror:
+        return Skip(reason, place, error.strerror)
     return Skip(reason, place, type(error).__name__)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ Json = dict[str, Any]
 
 EXIT_OK, EXIT_ERROR = 0, 1
 WATCH_SECONDS = 1.0
+INDEX_FILE = "index.html"
+SHOWN_IDS = 5  # of the conversations that could not be rendered for one reason
 
 
 def add_render(commands: Any) -> None:
@@ -63,6 +67,8 @@ def _render(arguments: argparse.Namespace) -> int:
         return EXIT_OK
     stamp = read_stamp(workspace)  # before the work: what changes meanwhile is seen afterwards
     code = _render_once(arguments, workspace)
+    if arguments.watch:
+        print("Watching the archive and the templates; Ctrl-C ends it.", file=sys.stderr, flush=True)
     while arguments.watch:
         time.sleep(WATCH_SECONDS)
         now = read_stamp(workspace)
@@ -81,6 +87,7 @@ def _render_again(arguments: argparse.Namespace, workspace: Any) -> None:
 
 
 def _render_once(arguments: argparse.Namespace, workspace: Any) -> int:
+    from pipeline.archive.step_display import open_step_display
     from pipeline.archive.transcripts import Format
     from pipeline.archive.transcripts.rendering import DEFAULT_FOLDER, Request, render_into
     from pipeline.archive.transcripts.turns import Options
@@ -93,18 +100,13 @@ def _render_once(arguments: argparse.Namespace, workspace: Any) -> int:
         conversations=tuple(arguments.conversation),
     )
     folder = Path(arguments.out) if arguments.out else workspace.roots.data / DEFAULT_FOLDER
-    result = render_into(workspace, request, folder, watch=_show_progress if sys.stderr.isatty() else ignore_progress)
+    display = open_step_display()
+    try:
+        result = render_into(workspace, request, folder, watch=partial(display, "rendering"))
+    finally:
+        display.stop()
     print_result(arguments, result, format_rendering)
     return EXIT_ERROR if result["refused"] or result["failures"] else EXIT_OK
-
-
-def ignore_progress(done: int, total: int) -> None:
-    """Show nothing: standard error is no terminal."""
-
-
-def _show_progress(done: int, total: int) -> None:
-    end = "\n" if done == total else ""
-    print(f"\rrendering: {done:,} of {total:,}", end=end, file=sys.stderr, flush=True)
 
 
 def format_rendering(result: Json) -> str:
@@ -114,8 +116,22 @@ def format_rendering(result: Json) -> str:
     lines += [f"  not touched: {refusal['path']}: {refusal['reason']}" for refusal in result["refused"]]
     if result["refused"]:
         lines.append("  To have these files again, move yours away or delete them, and repeat the command.")
-    lines += [f"  not rendered: {failure['conversation_id']}: {failure['reason']}" for failure in result["failures"]]
+    lines += _format_failures(result["failures"])
+    if not result["views"] and not result["failures"]:
+        lines.append("No conversation is as it was asked for; daybook conversations lists what is there.")
+    elif result["written"] and all(refusal["path"] != INDEX_FILE for refusal in result["refused"]):
+        lines.append(f"Open {Path(result['folder'], INDEX_FILE)} in a browser.")
     return "\n".join(lines)
+
+
+def _format_failures(failures: list[Json]) -> Iterator[str]:
+    """Yield a line for each reason: a mistake in a template stops every conversation."""
+    by_reason: dict[str, list[str]] = {}
+    for failure in failures:
+        by_reason.setdefault(failure["reason"], []).append(failure["conversation_id"])
+    for reason, ids in by_reason.items():
+        more = f" and {len(ids) - SHOWN_IDS:,} more" if len(ids) > SHOWN_IDS else ""
+        yield f"  not rendered: {', '.join(ids[:SHOWN_IDS])}{more}: {reason}"
 
 
 def format_copies(result: Json) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from pipeline.errors import InputInvalid
 from pipeline.stages import ArchiveStage
 
 DEFAULT_LIMIT, HIGHEST_LIMIT = 20, 10_000
+_UNWANTED_WORD = re.compile(r'-(?!h$)(?:[^\W_]|")')  # -h asks for help
 EXIT_OK = 0
 
 Answer = TypeVar("Answer")
@@ -43,16 +45,45 @@ def read_limit(text: str) -> int:
     return int(text)
 
 
+def spare_unwanted_words(words: list[str]) -> list[str]:
+    """Return a command line whose words like -moon argparse takes for words: it knows no option that begins so.
+
+    >>> spare_unwanted_words(["search", "tide", "-moon", "--role", "user", "-h"])
+    ['search', 'tide', ' -moon', '--role', 'user', '-h']
+    """
+    has_query = words[:1] == ["search"] or words[:2] == ["concepts", "from-archive"]
+    return [f" {word}" if has_query and _UNWANTED_WORD.match(word) else word for word in words]
+
+
+def join_query(words: Sequence[str]) -> str:
+    return " ".join(word.strip() for word in words)
+
+
 def ask_and_warn(workspace: Any, question: Callable[[Any], Answer]) -> Answer:
-    """Return what the index answers; say on standard error what it could not read."""
+    """Return what the index answers; say on standard error how far it is made, and what it could not read."""
     from pipeline.archive.search.index import ask_index
     from pipeline.archive.search.listing import list_unreadable
+    from pipeline.archive.step_display import open_step_display
 
-    answer, unreadable = ask_index(workspace, lambda index: (question(index), list_unreadable(index)))
+    display = open_step_display()
+    try:
+        answer, unreadable = ask_index(
+            workspace, lambda index: (question(index), list_unreadable(index)), watch=display
+        )
+    finally:
+        display.stop()
     for conversation_id, problem in unreadable:
         text = f"Conversation {conversation_id} cannot be read, so it may be missing here: {problem}"
         print(printing.make_visible(text), file=sys.stderr)
     return answer
+
+
+def _warn_if_empty(workspace: Any) -> None:
+    """Say on standard error what to do, if no conversation is there at all."""
+    from pipeline.archive.emptiness import explain_emptiness
+
+    if reason := explain_emptiness(workspace.data):
+        print(reason, file=sys.stderr)
 
 
 # search
@@ -70,7 +101,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from pipeline.archive.conversation_printing import BOLD, PLAIN, format_hits
     from pipeline.archive.search import PLACES, search
 
-    query = " ".join(arguments.query)
+    query = join_query(arguments.query)
     asked = partial(
         search,
         query=query,
@@ -78,8 +109,11 @@ def _search(arguments: argparse.Namespace) -> int:
         places=(arguments.place,) if arguments.place else PLACES,
         limit=arguments.limit + 1,
     )
-    hits = [hit.as_json() for hit in ask_and_warn(open_workspace(arguments), asked)]
+    workspace = open_workspace(arguments)
+    hits = [hit.as_json() for hit in ask_and_warn(workspace, asked)]
     result = {"query": query, "hits": hits[: arguments.limit], "has_more": len(hits) > arguments.limit}
+    if not hits and arguments.place != "documents":
+        _warn_if_empty(workspace)
     if arguments.json:
         print_result(arguments, result, str)
     else:
@@ -104,8 +138,14 @@ def _conversations(arguments: argparse.Namespace) -> int:
     from pipeline.archive.conversation_printing import format_conversations
     from pipeline.archive.search.listing import list_conversations
 
-    asked = partial(list_conversations, filters=read_filters(arguments), limit=arguments.limit)
-    print_result(arguments, ask_and_warn(open_workspace(arguments), asked), format_conversations)
+    limit = arguments.limit
+    asked = partial(list_conversations, filters=read_filters(arguments), limit=limit and limit + 1)
+    workspace = open_workspace(arguments)
+    found = ask_and_warn(workspace, asked)
+    if not found:
+        _warn_if_empty(workspace)
+    has_more = limit is not None and len(found) > limit
+    print_result(arguments, found[:limit], partial(format_conversations, has_more=has_more))
     return EXIT_OK
 
 

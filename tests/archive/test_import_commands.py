@@ -64,9 +64,12 @@ def test_an_import_ends_with_a_report_and_a_second_one_says_that_nothing_changed
     assert "2 records seen = 2 imported + 0 unchanged + 0 skipped" in first
     assert "kept, without conversations: 2 files" in first
     assert "example.org" not in first
+    assert first.splitlines()[-1].startswith("Next: daybook conversations")
 
     assert main(["import", export]) == 0
-    assert "2 records seen = 0 imported + 2 unchanged + 0 skipped" in capsys.readouterr().out
+    second = capsys.readouterr().out
+    assert "2 records seen = 0 imported + 2 unchanged + 0 skipped" in second
+    assert "Next:" not in second
 
 
 def test_the_exit_code_says_that_something_was_skipped(tmp_path, capsys):
@@ -82,6 +85,21 @@ def test_the_exit_code_says_that_something_was_skipped(tmp_path, capsys):
     assert run_json(capsys, "import", "not-there.json", code=EXIT_SKIPPED)["unread"][0]["place"] == "not-there.json"
 
 
+@pytest.mark.parametrize("words", [["import"], ["import", "--explain"]])
+def test_a_path_that_cannot_be_opened_is_told_in_words(words, capsys):
+    assert main([*words, "not-there.zip"]) == EXIT_SKIPPED
+    told = capsys.readouterr().out
+    assert told.startswith("Not read: not-there.zip: There is no file or folder 'not-there.zip'. Expected an export")
+
+
+@pytest.mark.parametrize("text", ['{"colour": 1}', ""])
+def test_a_path_in_which_nothing_is_known_says_what_to_do(tmp_path, capsys, text):
+    (tmp_path / "x.json").write_text(text)
+
+    assert main(["import", "x.json"]) == EXIT_SKIPPED
+    assert "daybook import --explain x.json" in capsys.readouterr().out
+
+
 def test_explain_tells_what_takes_each_file_and_keeps_nothing(export, capsys, tmp_path):
     explanation = run_json(capsys, "import", "--explain", export)
 
@@ -90,7 +108,7 @@ def test_explain_tells_what_takes_each_file_and_keeps_nothing(export, capsys, tm
     assert (found["conversations.json"]["importer"], found["conversations.json"]["peeked"]) == ("chatgpt", 2)
     assert found["conversations.json"]["reason"]
     assert found["user.json"]["artifact"]
-    assert found["photo.png"]["kind"] == "binary"
+    assert (found["photo.png"]["kind"], found["photo.png"]["artifact"]) == ("binary", True)
     assert not list((tmp_path / "data").glob("docs/*"))
 
 
@@ -105,10 +123,17 @@ def test_again_makes_what_was_deleted_and_needs_no_path(export, capsys, tmp_path
     assert run_json(capsys, "import", "--again")["earlier"] == []
 
 
-@pytest.mark.parametrize("words", [["import"], ["import", "--again", "a.json"]])
-def test_neither_nothing_nor_both_can_be_asked_for(words, capsys):
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["import"], "Expected either paths to import, or --again"),
+        (["import", "--again", "a.json"], "Expected either paths to import, or --again"),
+        (["import", "--explain"], "Expected paths to explain"),
+    ],
+)
+def test_neither_nothing_nor_both_can_be_asked_for(words, message, capsys):
     assert main(words) == 1
-    assert "Expected either paths to import, or --again" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_rebuild_makes_conversations_again_and_names_one_that_was_altered(export, capsys, tmp_path):
@@ -184,7 +209,7 @@ def test_progress_has_bytes_rate_and_time_left():
     display.read(2_500_000)
     display.make(7)
 
-    assert display.describe(5.0) == "reading: 2 of 10 MB, 7 conversations, 0 MB/s, 0:15 left"
+    assert display.describe(5.0) == "reading: 2 of 10 MB, 7 conversations, 0.5 MB/s, 0:15 left"
 
 
 def test_nothing_moves_where_there_is_no_terminal():

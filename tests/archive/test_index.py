@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import random
 import sqlite3
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from benchmarks.made_views import make_views
 from pipeline.archive.conversations import Attachment, Block, Conversation, Kind, Message, Usage
-from pipeline.archive.search.index import INDEX_FILE, WRITER_LOCK, IndexUnusable, Places
+from pipeline.archive.search.index import INDEX_FILE, WAITING, WRITER_LOCK, IndexUnusable, Places
 from pipeline.archive.search.index_tables import SCHEMA_VERSION, find_fault
 from pipeline.archive.views import View
 from store.errors import DocumentCorrupt
@@ -299,6 +300,13 @@ def test_a_question_that_sqlite_cannot_answer_is_told_as_such(archive):
         archive.ask(count("absent"))
 
 
+def test_what_lies_in_the_place_of_the_index_and_is_no_file_is_told(archive):
+    (archive.data.path / INDEX_FILE).mkdir(parents=True)
+
+    with pytest.raises(IndexUnusable, match=r"Is a directory.*Delete it"):
+        archive.ask(count("messages"))
+
+
 # Several at once
 
 
@@ -314,11 +322,13 @@ def test_who_finds_a_writer_at_work_reads_what_is_there(archive):
 
 def test_who_finds_the_first_index_being_made_waits_for_it(archive):
     found: list[int] = []
+    told = queue.Queue[str]()
+    archive.source = archive.source._replace(watch=lambda step, _done, _total: told.put(step))
     asking = threading.Thread(target=lambda: found.append(archive.ask(count("conversations"))))
 
     with hold_machine_lock(archive.data.path / WRITER_LOCK):
         asking.start()
-        asking.join(timeout=0.3)  # it must still wait; whether it has begun to or not
+        assert told.get(timeout=60) == WAITING
         assert found == []
     asking.join()
 

@@ -177,6 +177,12 @@ def test_formulas_stay_as_they_were_written(formula):
     assert formula in contain(f"So {formula} holds.")
 
 
+def test_a_list_of_tasks_shows_its_boxes():
+    page = Page(render_html("- [ ] rope\n- [x] book\n- [y] else\n\n[ ] no list"))
+
+    assert " ".join(page.text.split()) == "☐ rope ☑ book [y] else [ ] no list"
+
+
 def test_sums_of_money_and_code_are_no_formulas():
     page = render_html("between $5 and $10, `\\(x\\)`")
 

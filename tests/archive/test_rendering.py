@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.archive.importing import import_paths
+from pipeline.archive.render_commands import format_rendering
 from pipeline.archive.transcripts import Format
 from pipeline.archive.transcripts.rendering import Request, read_stamp, render_views
 from pipeline.cli import main
 from pipeline.settings import Roots
 from pipeline.workspace import Workspace
 from tests.archive.notebooks import NotebookImporter, notebook
+from tests.archive.pages import INDEX
 
 
 class Desk:
@@ -152,6 +154,52 @@ def test_a_branch_is_a_file_of_its_own(desk):
     assert any("-branch-1.html" in page for page in desk.list_pages())
 
 
+def test_a_branch_that_no_conversation_has_is_no_view(desk):
+    desk.add(FIRST)
+
+    _, result = desk.render("--branch", "9")
+
+    assert result["views"] == 0
+    assert "No conversation is as it was asked for" in format_rendering(result)
+
+
+def test_each_page_leads_to_the_index(desk):
+    desk.add(FIRST)
+    desk.render()
+    (page,) = desk.out.rglob("*-*.html")
+
+    assert f'href="{INDEX}"' in page.read_text()
+    assert (page.parent / INDEX).resolve() == (desk.out / "index.html").resolve()
+
+
+def test_the_page_to_open_is_named_if_it_was_placed(desk):
+    desk.add(FIRST)
+    desk.out.mkdir()
+    index = desk.out / "index.html"
+    index.write_text("mine")
+
+    _, refused = desk.render()
+    index.unlink()
+    _, placed = desk.render()
+
+    assert "Open" not in format_rendering(refused)
+    assert format_rendering(placed).endswith(f"Open {index} in a browser.")
+
+
+def test_a_mistake_in_a_template_is_told_once(desk):
+    desk.add(*(notebook(f"n{number}", "x", title="x") for number in range(7)))
+    folder = desk.folder / "config" / "transcripts"
+    folder.mkdir(parents=True)
+    (folder / "html.j2").write_text("{{ nope }}")
+
+    code, result = desk.render()
+
+    assert (code, len(result["failures"])) == (1, 7)
+    told = format_rendering(result)
+    assert told.count("'nope' is undefined") == 1
+    assert "and 2 more" in told
+
+
 def test_a_file_that_a_person_changed_is_named_and_the_command_fails(desk, capsys):
     desk.add(FIRST)
     desk.render()
@@ -276,6 +324,7 @@ def test_watching_renders_again_when_the_archive_changes_and_ends_when_asked(des
         template = desk.folder / "config" / "transcripts" / "html.j2"
         template.write_text("{% if")
         assert process.stderr is not None
+        told = process.stderr.readline()
         mistake = process.stderr.readline()
         template.unlink()
         read_json(process.stdout)
@@ -286,6 +335,7 @@ def test_watching_renders_again_when_the_archive_changes_and_ends_when_asked(des
         process.communicate(timeout=60)
 
     assert (first["views"], second["views"]) == (1, 2)
+    assert "Ctrl-C ends it" in told
     assert "The configuration has 1 mistake" in mistake
     assert len(desk.list_pages()) == 2
     assert process.returncode == 130

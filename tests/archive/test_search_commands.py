@@ -16,6 +16,7 @@ from pipeline.archive.conversations import Attachment, Block, Conversation, Mess
 from pipeline.archive.notes import Note
 from pipeline.archive.search.listing import describe_view
 from pipeline.archive.views import View
+from pipeline.cli import main
 from tests.archive.imported_store import folder, ids_by_title, imported, run, run_json
 from tests.archive.made_archive import make_view
 from tests.archive.small_exports import ANSWER, PROMPT, write_exports
@@ -79,6 +80,14 @@ def test_search_gives_ranges_and_places_as_json(folder):
     assert {hit["snippet"][begin:end] for begin, end in hit["ranges"]} == {"bowline"}
 
 
+def test_a_word_that_must_not_be_there_needs_no_quotes(folder):
+    both = run_json(folder, "search", "tide", "--in", "messages")
+    without = run_json(folder, "search", "tide", "-harbour", "-low", "--in", "messages")
+
+    assert without["query"] == "tide -harbour -low"
+    assert 0 < len(without["hits"]) < len(both["hits"])
+
+
 def test_search_says_when_there_is_more(folder):
     assert run_json(folder, "search", "the", "--limit", "1")["has_more"] is True
     assert "there are more: --limit" in run(folder, "search", "the", "--limit", "1").stdout
@@ -101,8 +110,17 @@ def test_a_mistake_is_told_in_words(folder, words, message):
 
 
 def test_an_empty_archive_has_nothing_and_no_error(tmp_path):
-    assert run(tmp_path, "search", "tide").stdout == "Nothing was found.\n"
+    found = run(tmp_path, "search", "tide")
+    assert found.stdout == "Nothing was found.\n"
+    assert "daybook import PATH" in found.stderr
     assert run_json(tmp_path, "conversations") == []
+
+
+def test_conversations_that_were_deleted_are_missed(folder):
+    shutil.rmtree(folder / "data/docs/conversation")
+
+    assert "daybook import --again makes them" in run(folder, "conversations").stderr
+    assert "daybook import --again makes them" in run(folder, "render", code=1).stderr
 
 
 def test_luigis_task_leaves_an_index_that_is_up_to_date(tmp_path):
@@ -132,6 +150,12 @@ def test_conversations_are_listed_with_what_a_person_would_count(folder):
     }
     assert (tides["branches"], tides["attachments"]) == (2, {"with_bytes": 0, "without_bytes": 1})
     assert [knots[name] for name in ("thinking_blocks", "tool_uses", "tool_results")] == [1, 1, 0]
+
+
+def test_a_short_list_says_that_there_are_more(folder):
+    assert len(run_json(folder, "conversations", "--limit", "1")) == 1
+    assert run(folder, "conversations", "--limit", "1").stdout.endswith("\n1 conversation; there are more: --limit\n")
+    assert run(folder, "conversations", "--limit", "2").stdout.endswith("\n2 conversations\n")
 
 
 def test_filters_choose_conversations(folder):
@@ -271,3 +295,13 @@ def test_a_damaged_conversation_is_told_and_keeps_no_other_from_being_found(fold
 
 def test_prompts_of_two_sources_are_searched_together(folder):
     assert {hit["message"] for hit in run_json(folder, "search", "which OR when")["hits"]} == {PROMPT, "u1"}
+
+
+@pytest.mark.parametrize("words", [["render"], ["conversations"], ["tag", "x"]])
+def test_a_data_folder_that_is_none_is_told_in_a_line(tmp_path, capsys, words):
+    (tmp_path / "data").write_text("a file")
+
+    assert main([*words, "--data-root", str(tmp_path / "data"), "--config-root", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert str(tmp_path / "data") in told
+    assert told.count("\n") == 1

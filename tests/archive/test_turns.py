@@ -107,6 +107,40 @@ def test_a_result_without_an_id_goes_to_the_call_before_it():
     assert call.results[0].notes == ("exit code 2",)
 
 
+def test_a_call_shows_a_few_words_of_its_input():
+    inputs = [{"command": "pytest -x", "timeout": 9}, {"content": "a\nb", "path": "b.py"}, "x = 1\nprint(x)", {"n": 1}]
+    calls = [Block("tool_use", tool_name="t", input=each) for each in [*inputs, {"q": "w" * 90}, None]]
+    calls.append(Block("tool_use", tool_name="t", input="*** Begin Patch\n*** Add File: b.py\n+hi"))
+
+    (turn,) = compose(make_view(say("a1", blocks=calls))).turns
+
+    assert [piece.hint for piece in turn.pieces] == [
+        "pytest -x",
+        "b.py",
+        "x = 1",
+        "",
+        "w" * 80 + "…",
+        "",
+        "*** Add File: b.py",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<command-name>/review</command-name>\n <command-message>review</command-message>", ["/review"]),
+        ("<command-name>/review</command-name><command-args>a.py b.py</command-args>", ["/review a.py b.py"]),
+        ("<bash-stdout>a.txt\n\x1b[1mb.txt\x1b[0m</bash-stdout><bash-stderr></bash-stderr>", ["a.txt\nb.txt"]),
+        ("<command-name>/review</command-name> and more", ["<command-name>/review</command-name> and more"]),
+        ("<bash-stdout></bash-stdout>", ["<bash-stdout></bash-stdout>"]),
+    ],
+)
+def test_a_command_is_shown_as_it_was_typed(text, shown):
+    (turn,) = compose(make_view(say("u1", blocks=[Block("text", text, origin="command")], origin="command"))).turns
+
+    assert [piece.text for piece in turn.pieces] == shown
+
+
 def test_a_result_without_its_call_stands_alone():
     (turn,) = compose(make_view(say("t1", role="tool", author="python", blocks=[Block("tool_result", "2")]))).turns
 

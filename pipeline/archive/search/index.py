@@ -59,6 +59,7 @@ INDEX_FILE = "index.sqlite"
 LEFT_FILE = ".index.json"  # how the last writer left the index: its inode, size and time
 WRITER_LOCK, DOOR_LOCK = ".index.lock", ".index.door"
 BUSY_SECONDS = 30.0
+WAITING = "another process is making the index; waiting for it"
 PRIMARY_CODE = 0xFF  # of an error's code; what stands above tells more
 FAILURES = (sqlite3.Error, UnicodeDecodeError)  # the second where a text is damaged, or the message about it
 NO_DAMAGE = (  # too busy, no space, no permission
@@ -71,6 +72,11 @@ ON_WHICH_VIEWS_DEPEND = {ArchiveStage.EXPORT, ArchiveStage.CONVERSATION, RECORD_
 
 Answer = TypeVar("Answer")
 Question = Callable[[sqlite3.Connection], Answer]
+Watch = Callable[[str, int, int], None]  # is told a step, how much of it is done, and of how much; 0: nobody knows
+
+
+def watch_nothing(step: str, done: int, total: int) -> None:
+    """Show nothing of how far the index is."""
 
 
 class IndexUnusable(PipelineError):
@@ -82,14 +88,15 @@ class IndexUnusable(PipelineError):
 
 
 class Archive(NamedTuple):
-    """What an index is made from besides documents: the views."""
+    """What an index is made from besides documents: the views. `watch` is told how far it is."""
 
     outline: Callable[[], Mapping[str, Outline]]
     walk: Callable[[Collection[str]], Iterable[View]]
+    watch: Watch = watch_nothing
 
     @classmethod
-    def of(cls, workspace: Workspace) -> Archive:
-        return cls(partial(outline_views, workspace), lambda only: walk_views(workspace, only=only))
+    def of(cls, workspace: Workspace, watch: Watch = watch_nothing) -> Archive:
+        return cls(partial(outline_views, workspace), lambda only: walk_views(workspace, only=only), watch)
 
 
 class Places(NamedTuple):
@@ -113,9 +120,9 @@ class Places(NamedTuple):
 # Asking
 
 
-def ask_index(workspace: Workspace, question: Question[Answer]) -> Answer:
+def ask_index(workspace: Workspace, question: Question[Answer], *, watch: Watch = watch_nothing) -> Answer:
     """Return what `question` makes of the index, which is brought up to date before. Raises IndexUnusable."""
-    return ask_index_of(workspace.data, Archive.of(workspace), question)
+    return ask_index_of(workspace.data, Archive.of(workspace, watch), question)
 
 
 def ask_index_of(data: DataRoot, archive: Archive, question: Question[Answer]) -> Answer:
@@ -136,7 +143,7 @@ def ask_index_of(data: DataRoot, archive: Archive, question: Question[Answer]) -
 def _say_if_unusable(places: Places) -> Iterator[None]:
     try:
         yield
-    except FAILURES as error:
+    except (OSError, *FAILURES) as error:
         raise IndexUnusable(places.file, problem=str(error)) from error
 
 
@@ -176,6 +183,7 @@ def _bring_up_to_date(data: DataRoot, archive: Archive, *, must_wait: bool) -> N
     if lock is None:
         if not must_wait and _has_schema(places):
             return
+        archive.watch(WAITING, 0, 0)
         lock = MachineLock.wait_for(places.writer_lock)
     try:
         _mend(places, data, archive)
@@ -293,7 +301,7 @@ def _refresh(connection: sqlite3.Connection, data: DataRoot, archive: Archive) -
         changed = {folder for folder in known.keys() | stamps.keys() if known.get(folder) != stamps.get(folder)}
         _refresh_notes(connection, Notes(data))
         for stage in sorted(changed - {RECORD_TABLES}):
-            _refresh_documents(connection, data, stage)
+            _refresh_documents(connection, data, stage, archive.watch)
         if changed & ON_WHICH_VIEWS_DEPEND:
             _refresh_views(connection, archive)
         for folder in sorted(changed):
@@ -339,7 +347,7 @@ def _has_problem(connection: sqlite3.Connection, folder: str) -> bool:
     return connection.execute(statement, [folder]).fetchone() is not None
 
 
-def _refresh_documents(connection: sqlite3.Connection, data: DataRoot, stage: str) -> None:
+def _refresh_documents(connection: sqlite3.Connection, data: DataRoot, stage: str, watch: Watch) -> None:
     """Write what has come and delete what has gone; a document that could not be read is tried again."""
     present = set(data.documents.list_ids(stage))
     rows = connection.execute("SELECT doc_id, problem IS NOT NULL FROM documents WHERE stage = ?", [stage])
@@ -347,7 +355,9 @@ def _refresh_documents(connection: sqlite3.Connection, data: DataRoot, stage: st
     readable = {doc_id for doc_id, is_problem in known.items() if not is_problem}
     for doc_id in sorted(known.keys() - (present & readable)):
         delete_document(connection, DocumentKey(stage, doc_id))
-    for doc_id in sorted(present - readable):
+    new = sorted(present - readable)
+    for number, doc_id in enumerate(new):
+        watch(f"indexing {stage} documents", number, len(new))
         _index_document(connection, data, DocumentKey(stage, doc_id))
 
 
@@ -376,6 +386,7 @@ def _refresh_views(connection: sqlite3.Connection, archive: Archive) -> None:
     while waiting:
         try:
             for view in archive.walk(set(waiting)):
+                archive.watch("indexing conversations", len(changed) - len(waiting), len(changed))
                 while waiting and waiting[0] <= view.conversation_id:  # some may have gone meanwhile
                     waiting.popleft()
                 delete_view(connection, view.conversation_id)

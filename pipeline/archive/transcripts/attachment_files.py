@@ -152,7 +152,11 @@ def _list_attachments(conversation: Conversation) -> Iterator[Attachment]:
 
 
 def _name_of(attachment: Attachment) -> str:
-    return clean_line(attachment.name or "") or clean_line(attachment.purpose or "") or "file"
+    """Return a name for people; what stood inside a message often has none."""
+    purpose = clean_line(attachment.purpose or "")
+    if purpose == "inline":
+        purpose = "picture" if (attachment.mime_type or "").startswith("image/") else ""
+    return clean_line(attachment.name or "") or purpose or "file"
 
 
 def _name_file(attachment: Attachment) -> str:

@@ -72,6 +72,7 @@ def render_html(text: str) -> str:
         return render_code(text, "")
     for token in tokens:
         _fit_token(token)
+    _mark_tasks(tokens)
     return clean_html(parser.renderer.render(tokens, parser.options, {}))
 
 
@@ -88,6 +89,18 @@ def _fit_token(token: Token) -> None:
         token.attrs["class"] = str(style).removeprefix("text-align:")
     elif token.type == "inline" and token.children:
         token.children = list(_link_addresses(token.children))
+
+
+_TASK_BOXES = {"[ ] ": "☐ ", "[x] ": "☑ ", "[X] ": "☑ "}
+
+
+def _mark_tasks(tokens: Sequence[Token]) -> None:
+    """Show the boxes at the beginnings of list items, as in "- [x] buy rope"."""
+    for item, _paragraph, inline in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if item.type == "list_item_open" and inline.type == "inline" and inline.children:
+            first = inline.children[0]
+            if box := _TASK_BOXES.get(first.content[:4]):
+                first.content = box + first.content[4:]
 
 
 _ADDRESS = re.compile(r"\bhttps?://[^\s<>\"'`\\^{|}\[\]]+", re.IGNORECASE)

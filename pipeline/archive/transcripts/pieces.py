@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ RESULT_LINES = 80
 RESULT_CHARACTERS = 12_000
 RAW_LINES = 200
 FIELD_CHARACTERS = 100  # a longer value of a call stands in lines of its own
+HINT_CHARACTERS = 80
+PATCH_HEAD = "*** Begin Patch"  # with which every patch of Codex begins
 THINKING = "Thinking"  # where the provider has no words for how long
 
 _UNSAID_ORIGINS = (Origin.RUNTIME_CONTEXT, Origin.NOTIFICATION)
@@ -59,6 +62,7 @@ class Piece(NamedTuple):
     kind: str  # as Kind; "unknown" for what no importer knows
     text: str = ""
     title: str = ""
+    hint: str = ""  # of a tool_use: words of its input that tell it from others, such as "pytest -x"
     language: str = ""
     anchors: tuple[str, ...] = ()  # of the messages that begin here, and not a turn
     notes: tuple[str, ...] = ()
@@ -97,11 +101,38 @@ def show_block(block: Block, show_attachment: ShowAttachment, *, shows_hidden: b
         yield _show_result(block, notes)
     elif block.kind == Kind.THINKING:
         yield from _show_thinking(block, notes)
+    elif block.origin == Origin.COMMAND and (texts := _read_command(block.text or "")):
+        yield from (Piece(Kind.CODE, text, notes=notes) for text in texts)
     elif (text := clean_text(block.text or "").strip("\n")).strip():
         language = clean_line(block.language or "")
         yield Piece(block.kind if block.kind == Kind.CODE else Kind.TEXT, text, language=language, notes=notes)
     if block.attachment:
         yield Piece(Kind.ATTACHMENT, attachment=show_attachment(block.attachment), notes=notes)
+
+
+# What a command of Claude Code stands in; the message repeats the name.
+_COMMAND = re.compile(
+    r"\s*<(command-name|command-args|command-message|bash-input|(?:bash|local-command)-(?:stdout|stderr))>(.*?)</\1>\s*",
+    re.DOTALL,
+)
+
+
+def _read_command(text: str) -> list[str]:
+    """Return a command as it was typed, or what it printed: [] if anything stands beside their marks.
+
+    "<command-name>/review</command-name><command-args>berth.py</command-args>" -> ["/review berth.py"]
+    """
+    found: list[tuple[str, str]] = []
+    position = 0
+    while position < len(text):  # each match goes on where the last one ended, so that no text makes it slow
+        match = _COMMAND.match(text, position)
+        if match is None:
+            return []
+        found.append((match[1], clean_text(match[2]).strip()))
+        position = match.end()
+    names = [value for name, value in found if name in ("command-name", "command-args") and value]
+    others = [value for name, value in found if not name.startswith("command-") and value]
+    return [*([" ".join(names)] if names else []), *others]
 
 
 def list_sources(message: Message) -> Iterator[Source]:
@@ -133,9 +164,18 @@ def _show_call(block: Block, notes: tuple[str, ...]) -> Piece:
     text, fields = _read_input(block)
     language = clean_line(block.language or ("python" if title in ("python", "repl") else ""))
     return Piece(
-        Kind.TOOL_USE, text, title, language, notes=notes, fields=fields, is_error=block.is_error is True,
-        call_id=block.call_id,
+        Kind.TOOL_USE, text, title, _find_hint(block, text), language, notes=notes, fields=fields,
+        is_error=block.is_error is True, call_id=block.call_id,
     )  # fmt: skip
+
+
+def _find_hint(block: Block, text: str) -> str:
+    """Return the first line of a call's input that says something: of several values that of the first short one."""
+    values = [block.input[name] for name in sorted(block.input)] if isinstance(block.input, dict) else [text]
+    texts = [value.strip() for value in values if isinstance(value, str) and value.strip()]
+    lines = min(texts, key=_is_long, default="").split("\n")
+    line = clean_line(next((line for line in lines if line.strip() not in ("", PATCH_HEAD)), ""))
+    return line if len(line) <= HINT_CHARACTERS else f"{line[:HINT_CHARACTERS]}…"
 
 
 def _read_input(block: Block) -> tuple[str, tuple[Field, ...]]:
@@ -151,7 +191,11 @@ def _read_input(block: Block) -> tuple[str, tuple[Field, ...]]:
 
 def _make_field(name: str, value: Json) -> Field:
     text = clean_text(value) if isinstance(value, str) else _write_json(value)
-    return Field(clean_line(name), text, is_long="\n" in text or len(text) > FIELD_CHARACTERS)
+    return Field(clean_line(name), text, is_long=_is_long(text))
+
+
+def _is_long(text: str) -> bool:
+    return "\n" in text or len(text) > FIELD_CHARACTERS
 
 
 def _write_json(value: Json) -> str:

@@ -175,8 +175,8 @@ def _collect(data: DataRoot, documents: Iterable[Document]) -> tuple[dict[ViewKe
     wanted: dict[str, WantedFile] = {}
     for document in documents:
         metadata = document.metadata
-        if metadata["branch"] is not None and metadata["is_empty"]:
-            continue  # it has no such branch
+        if lacks_branch(metadata):
+            continue
         form = Format(metadata["format"])
         place = PurePosixPath(make_slug(metadata["provider"]), metadata["name"][:4].replace("unda", "undated"))
         path = str(place / f"{metadata['name']}.{form}")
@@ -193,6 +193,11 @@ def _collect(data: DataRoot, documents: Iterable[Document]) -> tuple[dict[ViewKe
         view = PlacedView(metadata["conversation_id"], str(form), metadata["branch"], tuple(paths), entry)
         views[view.key] = view
     return views, wanted
+
+
+def lacks_branch(metadata: Mapping[str, Any]) -> bool:
+    """Whether a transcript is of a branch that its conversation does not have."""
+    return metadata["branch"] is not None and metadata["is_empty"]
 
 
 def _enter(metadata: Mapping[str, Any], path: str) -> IndexEntry:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.archive.catalogue import Group, read_catalogue
+from pipeline.archive.emptiness import NOT_MADE, explain_emptiness
 from pipeline.archive.transcripts import (
     SHIPPED_FOLDER,
     TEMPLATE_FOLDER,
@@ -24,7 +25,7 @@ from pipeline.archive.transcripts import (
     read_template,
 )
 from pipeline.archive.transcripts.index_page import write_index
-from pipeline.archive.transcripts.placing import ViewKey, place_transcripts
+from pipeline.archive.transcripts.placing import ViewKey, lacks_branch, place_transcripts
 from pipeline.archive.transcripts.turns import Options
 from pipeline.archive.views import View, find_view, outline_views, walk_views
 from pipeline.errors import InputInvalid, PipelineError
@@ -113,6 +114,8 @@ def _make_all(workspace: Workspace, plans: Mapping[str, TranscriptPlan], watch: 
 def render_into(workspace: Workspace, request: Request, folder: Path, *, watch: Watch) -> dict[str, Any]:
     """Bring a folder up to date with a request; return what was done, as JSON. Raises InputInvalid for a bad folder."""
     _check_folder(workspace.data, folder)
+    if explain_emptiness(workspace.data) == NOT_MADE:  # all pages would be removed
+        raise InputInvalid(NOT_MADE)
     renderings = render_views(workspace, request, watch=watch)
     placement = place_transcripts(
         workspace.data,
@@ -124,7 +127,7 @@ def render_into(workspace: Workspace, request: Request, folder: Path, *, watch: 
     )
     return {
         "folder": str(folder),
-        "views": len(renderings.documents),
+        "views": sum(not lacks_branch(document.metadata) for document in renderings.documents),
         "made": renderings.made,
         "written": placement.written,
         "unchanged": placement.unchanged,
