@@ -369,30 +369,30 @@ def _order_nodes(
     children_by_node: dict[str | None, list[str]] = {}
     for key, parent in parents.items():
         children_by_node.setdefault(parent if parent in nodes else None, []).append(key)
-
-    def sort_children(parent: str | None) -> list[str]:
-        children = children_by_node.get(parent, [])
-        if len(children) < 2:
-            return children
-        listed = [child for child in list_of(nodes.get(parent or "", {}).get("children")) if isinstance(child, str)]
-        place_by_child = {child: place for place, child in enumerate(listed)}
-        times = {key: message_by_node[key].created or "" for key in children if key in message_by_node}
-        return sorted(children, key=lambda key: (place_by_child.get(key, len(listed)), times.get(key, ""), key))
-
+    for parent, children in children_by_node.items():
+        if len(children) > 1:
+            listed = [child for child in list_of(nodes.get(parent or "", {}).get("children")) if isinstance(child, str)]
+            _sort_children(children, listed, message_by_node)
     order: dict[str, None] = {}
-
-    def place_below(starts: list[str]) -> None:
-        waiting = starts[::-1]
-        while waiting:
-            key = waiting.pop()
-            if key not in order:
-                order[key] = None
-                waiting += reversed(sort_children(key))
-
-    place_below(sort_children(None))
+    _place_below(children_by_node.get(None, []), children_by_node, order)
     if len(order) < len(nodes):
-        place_below(sorted(nodes))  # each circle from its first node
+        _place_below(sorted(nodes), children_by_node, order)  # each circle from its first node
     return list(order)
+
+
+def _sort_children(children: list[str], listed: list[str], message_by_node: Mapping[str, Message]) -> None:
+    place_by_child = {child: place for place, child in enumerate(listed)}
+    times = {key: message_by_node[key].created or "" for key in children if key in message_by_node}
+    children.sort(key=lambda key: (place_by_child.get(key, len(listed)), times.get(key, ""), key))
+
+
+def _place_below(starts: list[str], children_by_node: Mapping[str | None, list[str]], order: dict[str, None]) -> None:
+    waiting = starts[::-1]
+    while waiting:
+        key = waiting.pop()
+        if key not in order:
+            order[key] = None
+            waiting += reversed(children_by_node.get(key, ()))
 
 
 def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
@@ -405,7 +405,7 @@ def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
     message.author = text_of(author.get("name"))
     message.model = text_of(metadata.get("model_slug"))
     message.status = _read_status(value, metadata)
-    message.extra = _list_extra(value, author, message.status)
+    message.extra = _list_extra(value, author, message.status, is_unknown_role=message.role == Role.UNKNOWN)
     message.created = _read_time(value, "create_time", message.extra, conversation)
     message.updated = _read_time(value, "update_time", message.extra, conversation)
     message.end_turn = value["end_turn"] if isinstance(value.get("end_turn"), bool) else None
@@ -449,7 +449,9 @@ def _weighs_nothing(value: dict[str, Any]) -> bool:
     return weight == 0 and weight is not False
 
 
-def _list_extra(value: dict[str, Any], author: dict[str, Any], shown_status: str | None) -> dict[str, Any]:
+def _list_extra(
+    value: dict[str, Any], author: dict[str, Any], shown_status: str | None, *, is_unknown_role: bool
+) -> dict[str, Any]:
     """Return what no other field of the message holds, but for the metadata."""
     extra = keep_rest(value, MESSAGE_FIELDS)
     if channel := value.get("channel"):
@@ -462,7 +464,7 @@ def _list_extra(value: dict[str, Any], author: dict[str, Any], shown_status: str
     if has_more and (rest := keep_rest(author, SHOWN_AUTHOR_FIELDS)):
         extra["author"] = rest
     role, status = author.get("role"), value.get("status")
-    if role is not None and role not in ROLES:
+    if is_unknown_role and role is not None:
         extra["role"] = role
     if status is not None and status != shown_status:
         extra["status"] = status

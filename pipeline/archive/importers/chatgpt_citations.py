@@ -16,6 +16,7 @@ from pipeline.archive.importers.chatgpt_values import read_json_object
 from pipeline.archive.importers.values import list_of, object_of, objects_of, text_of
 
 START, STOP, SEPARATOR = "\ue200", "\ue201", "\ue202"  # of the private-use area
+OLD_START = "【"  # not the dagger: in a wide text each space would be looked at for it
 # A mark that a cut answer left open ends with the text.
 MARK = re.compile(rf"{START}([^{START}{STOP}]*)(?:{STOP}|\Z)")
 LONGEST_OLD_MARK = 300  # characters
@@ -25,7 +26,7 @@ LINKED_ITEMS = ("items", "fallback_items", "sources", "supporting_websites")
 
 
 def has_marks(text: str) -> bool:
-    return START in text or "†" in text
+    return START in text or OLD_START in text
 
 
 def take_citations(blocks: list[Block], metadata: dict[str, Any]) -> list[Block]:
