@@ -47,6 +47,8 @@ def _find_message(
 
 
 def _open_circles(conversation: Conversation, messages: dict[str, Message]) -> None:
+    if _are_parents_first(conversation.messages):
+        return
     places = {message.key: place for place, message in enumerate(conversation.messages)}
     settled: set[str] = set()
     for message in conversation.messages:
@@ -64,15 +66,27 @@ def _open_circles(conversation: Conversation, messages: dict[str, Message]) -> N
         settled |= on_path
 
 
+def _are_parents_first(messages: list[Message]) -> bool:
+    """Whether every message stands behind its parent, and no key twice, as nearly always. Then there is no circle."""
+    seen: set[str | None] = {None}
+    for message in messages:
+        if message.parent not in seen or message.key in seen:
+            return False
+        seen.add(message.key)
+    return True
+
+
 def _number_variants(conversation: Conversation) -> None:
     """Number the children of each parent by their times, those without one last, then by their order in the file."""
     siblings: dict[str | None, list[Message]] = {}
     for message in conversation.messages:
+        message.variant = 0  # of an only child, as nearly all are
         siblings.setdefault(message.parent, []).append(message)
     for children in siblings.values():
-        children.sort(key=lambda message: (message.created is None, message.created or ""))
-        for number, message in enumerate(children):
-            message.variant = number
+        if len(children) > 1:
+            children.sort(key=lambda message: (message.created is None, message.created or ""))
+            for number, message in enumerate(children):
+                message.variant = number
 
 
 def _guess_leaf(conversation: Conversation, messages: dict[str, Message]) -> str | None:

@@ -22,7 +22,7 @@ from pipeline.archive.importers.chatgpt_side_files import SideFile, name_side_fi
 from pipeline.archive.importers.chatgpt_values import keep_rest
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.odd_values import TIME_WITHOUT_ZONE
-from pipeline.archive.importers.values import id_of, list_of, object_of, objects_of, odd_of, text_of
+from pipeline.archive.importers.values import flag_of, id_of, list_of, object_of, objects_of, odd_of, text_of
 from pipeline.archive.reading import hash_record, read_items
 from pipeline.archive.times import is_damaged_time, lacks_zone, read_time
 from pipeline.archive.titles import choose_title
@@ -359,13 +359,13 @@ def _read_tree(mapping: dict[str, Any], conversation: Conversation) -> _Tree:
     for key, node in mapping.items():
         message = node.get("message") if isinstance(node, dict) else node
         if message is not None:
-            message_by_node[key] = _read_message(key, message, conversation)
-            message_by_node[key].parent = parents[key]
+            message_by_node[key] = read = _read_message(key, message, conversation)
+            read.parent = parents[key]
             rest = keep_rest(nodes[key], NODE_FIELDS)
             if parents[key] is None:  # what a node says of its parent, nobody may be able to read
                 rest |= odd_of(nodes[key], KIND_BY_NODE_FIELD)
             if rest:
-                message_by_node[key].extra["node"] = rest
+                read.extra["node"] = rest
     order = _order_nodes(nodes, parents, message_by_node)
     messages = [message_by_node[key] for key in order if key in message_by_node]
     return _Tree(messages, {key: parents[key] for key in order if key not in message_by_node}, key_by_id)
@@ -404,30 +404,30 @@ def _order_nodes(
     children_by_node: dict[str | None, list[str]] = {}
     for key, parent in parents.items():
         children_by_node.setdefault(parent if parent in nodes else None, []).append(key)
-
-    def sort_children(parent: str | None) -> list[str]:
-        children = children_by_node.get(parent, [])
-        if len(children) < 2:
-            return children
-        listed = [child for child in list_of(nodes.get(parent or "", {}).get("children")) if isinstance(child, str)]
-        place_by_child = {child: place for place, child in enumerate(listed)}
-        times = {key: message_by_node[key].created or "" for key in children if key in message_by_node}
-        return sorted(children, key=lambda key: (place_by_child.get(key, len(listed)), times.get(key, ""), key))
-
+    for parent, children in children_by_node.items():
+        if len(children) > 1:
+            listed = [child for child in list_of(nodes.get(parent or "", {}).get("children")) if isinstance(child, str)]
+            _sort_children(children, listed, message_by_node)
     order: dict[str, None] = {}
-
-    def place_below(starts: list[str]) -> None:
-        waiting = starts[::-1]
-        while waiting:
-            key = waiting.pop()
-            if key not in order:
-                order[key] = None
-                waiting += reversed(sort_children(key))
-
-    place_below(sort_children(None))
+    _place_below(children_by_node.get(None, []), children_by_node, order)
     if len(order) < len(nodes):
-        place_below(sorted(nodes))  # each circle from its first node
+        _place_below(sorted(nodes), children_by_node, order)  # each circle from its first node
     return list(order)
+
+
+def _sort_children(children: list[str], listed: list[str], message_by_node: Mapping[str, Message]) -> None:
+    place_by_child = {child: place for place, child in enumerate(listed)}
+    times = {key: message_by_node[key].created or "" for key in children if key in message_by_node}
+    children.sort(key=lambda key: (place_by_child.get(key, len(listed)), times.get(key, ""), key))
+
+
+def _place_below(starts: list[str], children_by_node: Mapping[str | None, list[str]], order: dict[str, None]) -> None:
+    waiting = starts[::-1]
+    while waiting:
+        key = waiting.pop()
+        if key not in order:
+            order[key] = None
+            waiting += reversed(children_by_node.get(key, ()))
 
 
 def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
@@ -437,15 +437,21 @@ def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
     if isinstance(value.get("author"), str):
         value = {**value, "author": {"role": value["author"]}}
     author, metadata = object_of(value.get("author")), object_of(value.get("metadata"))
-    message = Message(key, role=_read_role(author, conversation), blocks=read_blocks(value))
-    message.native_id = native_id if (native_id := text_of(value.get("id"))) != key else None
-    message.author = text_of(author.get("name"))
-    message.model = text_of(metadata.get("model_slug"))
-    message.status = _read_status(value, metadata)
-    message.extra = _list_extra(value, author, message.status)
-    message.created = _read_time(value, "create_time", message.extra, conversation)
-    message.updated = _read_time(value, "update_time", message.extra, conversation)
-    message.end_turn = value["end_turn"] if isinstance(value.get("end_turn"), bool) else None
+    role, status = _read_role(author, conversation), _read_status(value, metadata)
+    extra = _list_extra(value, author, role, status)
+    message = Message(
+        key,
+        role=role,
+        native_id=native_id if (native_id := text_of(value.get("id"))) != key else None,
+        author=text_of(author.get("name")),
+        model=text_of(metadata.get("model_slug")),
+        created=_read_time(value, "create_time", extra, conversation),
+        updated=_read_time(value, "update_time", extra, conversation),
+        status=status,
+        end_turn=flag_of(value.get("end_turn")),
+        blocks=read_blocks(value),
+        extra=extra,
+    )
     message.hidden = _why_hidden(value, metadata, message)
     if message.role == Role.USER:
         message.origin = Origin.RUNTIME_CONTEXT if message.hidden == "context" else Origin.HUMAN
@@ -486,27 +492,27 @@ def _weighs_nothing(value: dict[str, Any]) -> bool:
     return (weight == 0 and weight is not False) or weight in WEIGHTLESS
 
 
-def _list_extra(value: dict[str, Any], author: dict[str, Any], shown_status: str | None) -> dict[str, Any]:
+def _list_extra(value: dict[str, Any], author: dict[str, Any], role: str, status: str | None) -> dict[str, Any]:
     """Return what no other field of the message holds, but for the metadata."""
     extra = keep_rest(value, MESSAGE_FIELDS)
     if odd := odd_of(value, KIND_BY_MESSAGE_FIELD):
         extra.update(odd)
     if channel := value.get("channel"):
         extra["channel"] = channel
-    if (recipient := value.get("recipient")) and recipient != "all" and tool_of(value) is None:
+    recipient = value.get("recipient")
+    if recipient != "all" and recipient and tool_of(value) is None:
         extra["recipient"] = recipient
     if (weight := value.get("weight")) is not None and weight != 1 and weight != 0:
         extra["weight"] = weight
-    has_more = author.get("metadata") or not author.keys() <= AUTHOR_FIELDS
+    has_more = author.get("metadata") or not AUTHOR_FIELDS.issuperset(author)
     if has_more and (rest := keep_rest(author, SHOWN_AUTHOR_FIELDS)):
         extra["author"] = rest
     if (name := author.get("name")) is not None and not isinstance(name, str):
         extra["author"] = {**extra.get("author", {}), "name": name}
-    role, status = author.get("role"), value.get("status")
-    if role is not None and role not in ROLES:
-        extra["role"] = role
-    if status is not None and status != shown_status:
-        extra["status"] = status
+    if role == Role.UNKNOWN and (said := author.get("role")) is not None:
+        extra["role"] = said
+    if (said := value.get("status")) is not None and said != status:
+        extra["status"] = said
     return extra
 
 
@@ -540,14 +546,18 @@ def _keep_uncited(metadata: dict[str, Any], name: str, message: Message) -> None
 
 def _join_pieces(messages: list[Message]) -> None:
     """Put an answer that goes on with the one before into one group with it."""
-    message_by_key = {message.key: message for message in messages}
-    for message in messages:
-        if object_of(message.extra.get("metadata")).get("message_type") != "continue":
-            continue
+    pieces = [message for message in messages if _goes_on(message)]
+    message_by_key = {message.key: message for message in messages} if pieces else {}
+    for message in pieces:
         before = message_by_key.get(message.parent or "")
         if before is not None and message.role == before.role == Role.ASSISTANT:
             before.group = before.group or before.key
             message.group = before.group
+
+
+def _goes_on(message: Message) -> bool:
+    metadata = message.extra.get("metadata")
+    return metadata is not None and metadata.get("message_type") == "continue"
 
 
 class _Call(NamedTuple):
@@ -570,9 +580,10 @@ def _pair_calls(messages: list[Message]) -> None:
             if block.kind == Kind.TOOL_USE:
                 block.call_id = message.key
                 calls = (*calls, _Call(message.key, block.tool_name or ""))[-MOST_OPEN_CALLS:]
-        if message.role == Role.TOOL and calls:
-            _answer_call(message, _choose_call(message, calls))
-        calls_by_message[message.key] = calls
+        if calls:
+            calls_by_message[message.key] = calls
+            if message.role == Role.TOOL:
+                _answer_call(message, _choose_call(message, calls))
 
 
 def _choose_call(message: Message, calls: tuple[_Call, ...]) -> _Call:
@@ -622,6 +633,6 @@ def _add_feedback(conversation: Conversation, ratings: list[dict[str, Any]]) -> 
 
 
 def _count_unknown(conversation: Conversation) -> None:
-    blocks = (block for message in conversation.messages for block in message.blocks)
-    if count := sum("unknown_type" in block.flags for block in blocks):
+    flags = [flag for message in conversation.messages for block in message.blocks for flag in block.flags]
+    if count := flags.count("unknown_type"):
         conversation.warnings["unknown_type"] = count

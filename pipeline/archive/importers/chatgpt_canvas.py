@@ -57,7 +57,7 @@ def add_canvas_versions(conversation: Conversation) -> dict[str, bytes]:
 
     `messages` has every parent before its children.
     """
-    if not any(_list_calls(message) for message in conversation.messages):
+    if not any(_is_call(block) for message in conversation.messages for block in message.blocks):
         return {}
     facts_by_call = _list_facts(conversation)
     versions_by_message: dict[str, Versions] = {}
@@ -108,11 +108,11 @@ def list_canvas_ids(metadata: dict[str, Any]) -> Iterator[str]:
 
 
 def _list_calls(message: Message) -> list[Block]:
-    return [
-        block
-        for block in message.blocks
-        if block.kind == Kind.TOOL_USE and block.tool_name in (CREATE, UPDATE) and isinstance(block.input, dict)
-    ]
+    return [block for block in message.blocks if _is_call(block)]
+
+
+def _is_call(block: Block) -> bool:
+    return block.tool_name in (CREATE, UPDATE) and block.kind == Kind.TOOL_USE and isinstance(block.input, dict)
 
 
 def _list_facts(conversation: Conversation) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from pipeline.archive.importers.chatgpt_values import read_json_object
 from pipeline.archive.importers.values import list_of, object_of, objects_of, text_of
 
 START, STOP, SEPARATOR = "\ue200", "\ue201", "\ue202"  # of the private-use area
+OLD_START = "【"  # not the dagger: in a wide text each space would be looked at for it
 # A mark that a cut answer left open ends with the text.
 MARK = re.compile(rf"{START}([^{START}{STOP}]*)(?:{STOP}|\Z)")
 LONGEST_OLD_MARK = 300  # characters
@@ -25,7 +26,7 @@ LINKED_ITEMS = ("items", "fallback_items", "sources", "supporting_websites")
 
 
 def has_marks(text: str) -> bool:
-    return START in text or "†" in text
+    return START in text or OLD_START in text
 
 
 def take_citations(blocks: list[Block], metadata: dict[str, Any]) -> list[Block]:
@@ -33,12 +34,11 @@ def take_citations(blocks: list[Block], metadata: dict[str, Any]) -> list[Block]
     sources = [*objects_of(metadata.get("content_references")), *objects_of(metadata.get("citations"))]
     citations = [citation for block in blocks for citation in _take_marks(block, sources)]
     cited = {id(citation.extra.get("source")) for citation in citations}
-    return citations + [_cite(source, None) for source in sources if id(source) not in cited and _is_cited(source)]
-
-
-def _is_cited(source: dict[str, Any]) -> bool:
-    """Whether a source without a mark is one of its own: a footnote repeats the sources of all marks."""
-    return source.get("type") != "sources_footnote" and bool(_list_links(source))
+    for source in sources:
+        # A footnote repeats the sources of all marks.
+        if id(source) not in cited and source.get("type") != "sources_footnote" and (links := _list_links(source)):
+            citations.append(_cite(source, links, None))
+    return citations
 
 
 def _take_marks(block: Block, sources: list[dict[str, Any]]) -> list[Block]:
@@ -64,7 +64,7 @@ def _replace_marks(
         if not shown and SPACE_BEFORE_END.match(_last_spaces(pieces[-1]) + text[match.end() : match.end() + 1]):
             pieces[-1] = pieces[-1].rstrip(" \t")
         pieces.append(shown)
-        citations.append(_cite(source, mark))
+        citations.append(_cite(source, _list_links(source), mark))
         end = match.end()
     return "".join([*pieces, text[end:]])
 
@@ -86,9 +86,8 @@ def _shown_in_place_of(mark: str, source: dict[str, Any]) -> str:
     return ""
 
 
-def _cite(source: dict[str, Any], mark: str | None) -> Block:
+def _cite(source: dict[str, Any], linked: list[tuple[str | None, str]], mark: str | None) -> Block:
     """Return the block: its text is a title, `extra` has the address, all addresses, the mark and the source raw."""
-    linked = _list_links(source)
     extra: dict[str, Any] = {"source": source} if source else {}
     if linked:
         extra["url"] = linked[0][1]
@@ -103,7 +102,9 @@ def _cite(source: dict[str, Any], mark: str | None) -> Block:
 def _list_links(source: dict[str, Any]) -> list[tuple[str | None, str]]:
     """Return title and address of each page that a source names, each address once."""
     pages = [source, object_of(source.get("metadata"))]
-    pages += [item for name in LINKED_ITEMS for item in objects_of(source.get(name))]
+    for name in LINKED_ITEMS:
+        if items := source.get(name):
+            pages += objects_of(items)
     title_by_url: dict[str, str | None] = {}
     for page in pages:
         if url := text_of(page.get("url")):

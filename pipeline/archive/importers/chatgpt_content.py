@@ -54,14 +54,16 @@ def tool_of(message: dict[str, Any]) -> str | None:
 
 
 def content_type_of(message: dict[str, Any]) -> str | None:
-    return text_of(object_of(message.get("content")).get("content_type"))
+    content = message.get("content")
+    return text_of(content.get("content_type")) if isinstance(content, dict) else None
 
 
 def read_blocks(message: dict[str, Any]) -> list[Block]:
     """Return the blocks of a message. Pure; what becomes of attachments and which call is answered, others say."""
     author, metadata = object_of(message.get("author")), object_of(message.get("metadata"))
-    attachments = Attachments()
-    blocks = _read_content(message.get("content"), attachments)
+    attachments, content = Attachments(), message.get("content")
+    text = _plain_text_of(content)
+    blocks = _read_content(content, attachments) if text is None else [Block(Kind.TEXT, text)]
     role, tool = author.get("role"), tool_of(message)
     if tool is not None and content_type_of(message) not in THOUGHTS:
         blocks = _make_call(blocks, tool)
@@ -77,6 +79,14 @@ def read_blocks(message: dict[str, Any]) -> list[Block]:
             if block.attachment is not None and block.attachment.purpose is None:
                 block.attachment.purpose = purpose
     return blocks
+
+
+def _plain_text_of(content: Any) -> str | None:
+    """Return the text that a content is, as nearly all are; None for one that needs a closer look."""
+    if not isinstance(content, dict) or len(content) != 2 or content.get("content_type") != "text":
+        return None
+    parts = content.get("parts")
+    return text_of(parts[0]) if isinstance(parts, list) and len(parts) == 1 else None
 
 
 def _read_content(content: Any, attachments: Attachments) -> list[Block]:
@@ -155,12 +165,9 @@ def _read_texts(content: dict[str, Any], kind: str) -> list[Block]:
 
 def _read_parts(content: dict[str, Any], attachments: Attachments) -> list[Block]:
     """Read `parts`: strings that follow one another are one text, objects stand where they are."""
-    parts = list_of(content.get("parts"))
-    if len(parts) == 1 and parts[0] and isinstance(parts[0], str):
-        return [Block(Kind.TEXT, text=parts[0])]  # nearly always
     blocks: list[Block] = []
     texts: list[str] = []
-    for part in parts:
+    for part in list_of(content.get("parts")):
         if isinstance(part, str):
             if part:
                 texts.append(part)

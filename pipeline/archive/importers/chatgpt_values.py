@@ -9,10 +9,10 @@ from pipeline.archive.importers.values import parse_embedded
 
 def keep_rest(record: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     """Return the fields that are not known and say something."""
-    if record.keys() <= known:
+    if known.issuperset(record):
         return {}  # nearly always
     return {
-        name: value for name, value in record.items() if (value or value is False or value == 0) and name not in known
+        name: value for name, value in record.items() if name not in known and (value or value is False or value == 0)
     }
 
 

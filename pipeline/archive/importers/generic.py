@@ -16,7 +16,7 @@ from pipeline.archive.conversations import Block, Conversation, Json, Kind, Mess
 from pipeline.archive.importers.inline_files import attach_url, block_of, decode_base64, keep_inline
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.linear import chain_messages, derive_id, fill_times, give_keys
-from pipeline.archive.importers.odd_values import TIME_WITHOUT_ZONE, UNKNOWN_TYPE, read_noted_time, warn
+from pipeline.archive.importers.odd_values import UNKNOWN_TYPE, read_noted_time, warn
 from pipeline.archive.importers.values import (
     first_text,
     id_of,
@@ -31,7 +31,6 @@ from pipeline.archive.importers.values import (
     without_secrets,
 )
 from pipeline.archive.reading import read_items
-from pipeline.archive.times import lacks_zone
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
 
@@ -211,10 +210,7 @@ def _find_time(
     record: dict[str, Any], names: Sequence[str], conversation: Conversation, extra: dict[str, Any]
 ) -> str | None:
     found = (_unwrap_time(record[name]) for name in names if record.get(name) is not None)
-    time = next(found, None)
-    if lacks_zone(time):
-        warn(conversation, TIME_WITHOUT_ZONE)
-    return read_noted_time(time, conversation, extra)
+    return read_noted_time(next(found, None), conversation, extra)
 
 
 def _unwrap_time(value: Any) -> Any:

@@ -55,6 +55,8 @@ def _decode_fast(window: str, at: int) -> tuple[Any, int] | None:
     """Return the value and its end, if it is clean. Raises JSONDecodeError, RecursionError."""
     try:
         value, end = _FAST.raw_decode(window, at)
+    except orjson.JSONDecodeError:  # a number that is too large for a float
+        return None
     except json.JSONDecodeError:
         raise
     except ValueError:  # an integer of thousands of digits, or what is no number
@@ -73,18 +75,13 @@ def _is_clean(value: Any, window: str, at: int, end: int) -> bool:
     return written.count(b'"') == window.count('"', at, end) and window.find("\\u0022", at, end) < 0
 
 
-def _read_finite(digits: str) -> float:
-    if math.isfinite(number := float(digits)):
-        return number
-    raise ValueError("too large for a float")
-
-
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-# Not strict: control characters within strings are read as they are.
-_FAST = json.JSONDecoder(strict=False, parse_float=_read_finite, parse_constant=_refuse_constant)
+# Not strict: control characters within strings are read as they are. Numbers are given to orjson, since it refuses what
+# is too large for a float, and no function in Python is called for each.
+_FAST = json.JSONDecoder(strict=False, parse_float=orjson.loads, parse_constant=_refuse_constant)
 
 
 def _decode_with_care(window: str, at: int, notes: Counter[str]) -> tuple[Any, int]:
