@@ -557,7 +557,7 @@ def _join_pieces(messages: list[Message]) -> None:
 
 def _goes_on(message: Message) -> bool:
     metadata = message.extra.get("metadata")
-    return metadata is not None and metadata.get("message_type") == "continue"
+    return isinstance(metadata, dict) and metadata.get("message_type") == "continue"
 
 
 class _Call(NamedTuple):
