@@ -70,10 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
-    except OSError as error:  # such as a folder that may not be read
-        place = f"{error.filename}: " if error.filename else ""
-        print(printing.make_visible(f"{place}{error.strerror or error}"), file=sys.stderr)
-        return EXIT_ERROR
     except KeyboardInterrupt:
         return _say_interrupted(EXIT_INTERRUPTED)
     except SystemExit as stop:  # the worker ends with it after a signal
