@@ -16,7 +16,6 @@ from pipeline.archive.conversations import Attachment, Block, Conversation, Mess
 from pipeline.archive.notes import Note
 from pipeline.archive.search.listing import describe_view
 from pipeline.archive.views import View
-from pipeline.cli import main
 from tests.archive.imported_store import folder, ids_by_title, imported, run, run_json
 from tests.archive.made_archive import make_view
 from tests.archive.small_exports import ANSWER, PROMPT, write_exports
@@ -295,13 +294,3 @@ def test_a_damaged_conversation_is_told_and_keeps_no_other_from_being_found(fold
 
 def test_prompts_of_two_sources_are_searched_together(folder):
     assert {hit["message"] for hit in run_json(folder, "search", "which OR when")["hits"]} == {PROMPT, "u1"}
-
-
-@pytest.mark.parametrize("words", [["render"], ["conversations"], ["tag", "x"]])
-def test_a_data_folder_that_is_none_is_told_in_a_line(tmp_path, capsys, words):
-    (tmp_path / "data").write_text("a file")
-
-    assert main([*words, "--data-root", str(tmp_path / "data"), "--config-root", str(tmp_path)]) == 1
-    told = capsys.readouterr().err
-    assert str(tmp_path / "data") in told
-    assert told.count("\n") == 1
