@@ -20,12 +20,13 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pipeline.archive.conversations import Attachment, AttachmentStatus, Block, Conversation, Message
+from pipeline.archive.times import order_of
 from pipeline.archive.trees import settle_tree
 from store.identity import hash_bytes
 
 DERIVED_TITLES = (None, "first_prompt", "file_name")  # give way to the title that the provider has
 STATUS_RANK: dict[str, int] = {AttachmentStatus.PRESENT: 2, AttachmentStatus.CONFLICT: 1}
-MERGING_VERSION = 1  # raise it when the same observations give another view
+MERGING_VERSION = 2  # raise it when the same observations give another view
 FILLED_FIELDS = ("account", "created", "updated", "model", "project_id", "project_name", "gizmo_id", "cwd", "usage")
 
 
@@ -98,8 +99,8 @@ def order_observations(observations: Iterable[Observation]) -> list[Observation]
 
 def _rank(observation: Observation) -> tuple[str, str, int, str]:
     conversation = observation.conversation
-    latest = max((message.created or "" for message in conversation.messages), default="")
-    return conversation.updated or latest, latest, len(conversation.messages), observation.doc_id
+    latest = max((order_of(message.created) for message in conversation.messages), default="")
+    return order_of(conversation.updated) or latest, latest, len(conversation.messages), observation.doc_id
 
 
 # Merging

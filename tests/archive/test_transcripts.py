@@ -94,7 +94,7 @@ def test_the_id_of_a_transcript_is_pinned(tmp_path):
 
     plan = plan_transcript(Outline(("a" * 16,)), template, Options())
 
-    assert plan.doc_id == "43amrx2jkfyb3al8"
+    assert plan.doc_id == "3sr7mxrrer04qjdg"
 
 
 @pytest.mark.parametrize("form", FORMATS)
