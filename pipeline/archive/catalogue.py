@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from pipeline.archive.conversation_documents import Facts, identify_conversation, read_facts
 from pipeline.archive.record_tables import RecordTable, list_tables, read_table
+from pipeline.archive.times import order_of
 from pipeline.stages import ArchiveStage
 from store.data_root import DataRoot
 
@@ -215,7 +216,7 @@ def _make_group(conversation_id: str, account: str, observations: Mapping[str, F
         account,
         listed[0].native_id,
         min((facts.created for facts in listed if facts.created), default=""),
-        max(facts.updated for facts in listed),
+        max((facts.updated for facts in listed), key=order_of),
         tuple(sorted(current)),
         tuple(sorted(observations.keys() - current.keys())),
         frozenset(facts.first_prompt for facts in listed if facts.first_prompt),
@@ -228,11 +229,11 @@ def _mark_gone(groups: Iterable[Group], whole_exports: Sequence[Mapping[Account,
     newest: dict[Account, tuple[str, set[str]]] = {}
     for export in whole_exports:
         for account, rows in export.items():
-            time, native_ids = max(facts.updated for facts in rows), {facts.native_id for facts in rows}
+            time, native_ids = max(order_of(facts.updated) for facts in rows), {facts.native_id for facts in rows}
             if time >= newest.get(account, ("", set()))[0]:
                 is_equal = account in newest and newest[account][0] == time
                 newest[account] = time, native_ids | (newest[account][1] if is_equal else set())
     for group in groups:
         time, native_ids = newest.get((group.provider, group.account), ("", {group.native_id}))
-        is_gone = group.native_id not in native_ids and group.updated <= time
+        is_gone = group.native_id not in native_ids and order_of(group.updated) <= time
         yield group._replace(is_gone=True) if is_gone else group

@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pipeline.archive.conversations import Attachment, AttachmentStatus, Block, Conversation, Lineage, Message
+from pipeline.archive.times import order_of
 from pipeline.archive.trees import settle_tree
 from store.identity import hash_bytes
 
@@ -99,8 +100,8 @@ def order_observations(observations: Iterable[Observation]) -> list[Observation]
 
 def _rank(observation: Observation) -> tuple[str, str, int, str]:
     conversation = observation.conversation
-    latest = max((message.created or "" for message in conversation.messages), default="")
-    return conversation.updated or latest, latest, len(conversation.messages), observation.doc_id
+    latest = max((order_of(message.created) for message in conversation.messages), default="")
+    return order_of(conversation.updated) or latest, latest, len(conversation.messages), observation.doc_id
 
 
 # Merging

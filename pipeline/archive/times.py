@@ -49,6 +49,15 @@ def is_damaged_time(value: Any) -> bool:
     return value is not None and value != "" and read_time(value) is None
 
 
+def order_of(time: str | None) -> str:
+    """Return what a time of this module is sorted by: 09:00:02Z is before 09:00:02.5Z, and no time before all.
+
+    >>> sorted(["2026-03-01T09:00:02.500000Z", "2026-03-01T09:00:02Z"], key=order_of)[0]
+    '2026-03-01T09:00:02Z'
+    """
+    return time.removesuffix("Z") if time else ""
+
+
 def lacks_zone(value: Any) -> bool:
     """Whether a time is a date or a clock that says nothing of its zone, and so was only taken for UTC.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pipeline.archive.conversations import Conversation, Message
+from pipeline.archive.times import order_of
 
 
 def settle_tree(conversation: Conversation, *, leaf: str | None, links: Mapping[str, str | None] | None = None) -> None:
@@ -84,7 +85,7 @@ def _number_variants(conversation: Conversation) -> None:
         siblings.setdefault(message.parent, []).append(message)
     for children in siblings.values():
         if len(children) > 1:
-            children.sort(key=lambda message: (message.created is None, message.created or ""))
+            children.sort(key=lambda message: (message.created is None, order_of(message.created)))
             for number, message in enumerate(children):
                 message.variant = number
 
@@ -95,7 +96,7 @@ def _guess_leaf(conversation: Conversation, messages: dict[str, Message]) -> str
     depths = _count_depths(messages)
     best, best_rank = None, ("", -1)
     for message in conversation.messages:
-        rank = (message.created or "", depths[message.key])
+        rank = (order_of(message.created), depths[message.key])
         if message.key not in parents and rank >= best_rank:
             best, best_rank = message.key, rank
     return best

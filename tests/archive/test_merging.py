@@ -127,6 +127,14 @@ def test_of_two_contents_the_newer_is_shown_and_the_conflict_is_told():
     assert "doc0" in conflict
 
 
+def test_a_part_of_a_second_is_later_than_the_whole_second():
+    merged = merge_in_all_orders(
+        chat("2026-01-01T00:00:00Z", chain("a", "old")), chat("2026-01-01T00:00:00.500000Z", chain("a", "new"))
+    )
+
+    assert texts_of(merged)["m1"] == "new"
+
+
 def test_a_beginning_never_replaces_the_whole_text():
     whole, cut = chat("2026-01-01T00:00:00Z", chain("a", "the answer")), chat("2026-01-02T00:00:00Z", chain("a", "the"))
     cut.messages[1].status = "in_progress"

@@ -52,6 +52,14 @@ def test_without_a_leaf_the_latest_end_is_guessed():
     assert conversation.is_leaf_guessed
 
 
+def test_a_part_of_a_second_is_later_than_the_whole_second():
+    later, earlier = ("b", "a", "2026-01-01T00:00:00.500000Z"), ("c", "a", "2026-01-01T00:00:00Z")
+    conversation = settle(("a", None), later, earlier)
+
+    assert active_of(conversation) == ["a", "b"]
+    assert [message.variant for message in conversation.messages] == [0, 1, 0]
+
+
 def test_of_ends_without_a_time_the_deepest_is_guessed_and_then_the_last():
     assert active_of(settle(("a", None), ("b", "a"), ("c", "b"), ("d", "a"))) == ["a", "b", "c"]
     assert active_of(settle(("a", None), ("b", "a"), ("c", "a"))) == ["a", "c"]

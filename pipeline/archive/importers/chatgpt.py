@@ -24,7 +24,7 @@ from pipeline.archive.importers.interface import Member, Parsed, Peek, Recogniti
 from pipeline.archive.importers.odd_values import TIME_WITHOUT_ZONE
 from pipeline.archive.importers.values import flag_of, id_of, list_of, object_of, objects_of, odd_of, text_of
 from pipeline.archive.reading import hash_record, read_items
-from pipeline.archive.times import is_damaged_time, lacks_zone, read_time
+from pipeline.archive.times import is_damaged_time, lacks_zone, order_of, read_time
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
 
@@ -417,7 +417,7 @@ def _order_nodes(
 
 def _sort_children(children: list[str], listed: list[str], message_by_node: Mapping[str, Message]) -> None:
     place_by_child = {child: place for place, child in enumerate(listed)}
-    times = {key: message_by_node[key].created or "" for key in children if key in message_by_node}
+    times = {key: order_of(message_by_node[key].created) for key in children if key in message_by_node}
     children.sort(key=lambda key: (place_by_child.get(key, len(listed)), times.get(key, ""), key))
 
 
