@@ -87,6 +87,7 @@ def test_the_localised_sample_has_all_that_its_readme_counts(samples):
         {"header": "Other", "products": ["Gemini Apps"], "time": "x"},
         {"header": "Gemini-apps", "title": "x"},
         {"header": "Aplicaciones de Gemini", "title": "x"},
+        {"header": "Geminiアプリ", "title": "x"},
     ],
 )
 def test_activities_are_recognised_by_their_product(item):

@@ -30,7 +30,8 @@ from pipeline.archive.reading import read_items, read_text
 from pipeline.archive.times import read_time
 from pipeline.archive.titles import choose_title
 
-PRODUCT = re.compile(r"\bgemini\b", re.IGNORECASE)  # "Gemini Apps", "Gemini-apps", "Aplicaciones de Gemini"
+# "Gemini Apps", "Gemini-apps", "Aplicaciones de Gemini", "Geminiアプリ"
+PRODUCT = re.compile(r"(?<![a-z])gemini(?![a-z])", re.IGNORECASE)
 # The verb of some languages goes on to a colon: "Eingegebener Prompt: …". One prompt may have a colon by chance.
 PHRASE = re.compile(r"\S+(?: [^\s:]+){0,3} ?:(?=\s|$)")
 ENGLISH = "Prompted"  # alone
