@@ -87,6 +87,7 @@ def test_the_localised_sample_has_all_that_its_readme_counts(samples):
         {"header": "Other", "products": ["Gemini Apps"], "time": "x"},
         {"header": "Gemini-apps", "title": "x"},
         {"header": "Aplicaciones de Gemini", "title": "x"},
+        {"header": "Geminiアプリ", "title": "x"},
     ],
 )
 def test_activities_are_recognised_by_their_product(item):
@@ -145,6 +146,14 @@ def test_a_verb_that_goes_on_to_a_colon_is_taken_off_as_a_whole(verb, titles, fi
     (conversation,) = import_items(*items[::-1])
 
     assert first in texts_of(conversation)
+
+
+def test_a_verb_may_end_with_a_wide_colon_and_no_space():
+    titles = [("提示：三", ()), ("提示：二", ("<p>b</p>",)), ("提示：一", ("<p>a</p>",))]
+    items = [prompt("", f"09:0{2 - n}:00", *said, title=title) for n, (title, said) in enumerate(titles)]
+    (conversation,) = import_items(activity("已提供反馈"), *items)
+
+    assert texts_of(conversation) == ["一", "a", "二", "b", "三"]
 
 
 def test_a_verb_before_a_hard_space_is_taken_off():

@@ -30,8 +30,11 @@ from pipeline.archive.reading import read_items, read_text
 from pipeline.archive.times import read_time
 from pipeline.archive.titles import choose_title
 
-PRODUCT = re.compile(r"\bgemini\b", re.IGNORECASE)  # "Gemini Apps", "Gemini-apps", "Aplicaciones de Gemini"
+# "Gemini Apps", "Gemini-apps", "Aplicaciones de Gemini", "Geminiアプリ"
+PRODUCT = re.compile(r"(?<![a-z])gemini(?![a-z])", re.IGNORECASE)
 # The verb of some languages goes on to a colon: "Eingegebener Prompt: …". One prompt may have a colon by chance.
+WIDE_COLON = "："  # ends a verb without a space
+VERB = re.compile(f"[^\\s{WIDE_COLON}]*{WIDE_COLON}?")
 PHRASE = re.compile(r"\S+(?: [^\s:]+){0,3} ?:(?=\s|$)")
 ENGLISH = "Prompted"  # alone
 KNOWN_PHRASES = ("Eingegebener Prompt:",)
@@ -63,7 +66,7 @@ class _Activity(NamedTuple):
 
     @property
     def verb(self) -> str:
-        return (self.title.split(maxsplit=1) or [""])[0]
+        return VERB.match(self.title.lstrip())[0]  # type: ignore[index]  # it may be empty, and always matches
 
 
 @dataclass(frozen=True)
@@ -227,9 +230,10 @@ def _make_record(
 
 def _read_prompt(item: dict[str, Any], context: dict[str, Any], conversation: Conversation) -> Message:
     title, verb = text_of(item.get("title")) or "", text_of(context.get("verb")) or ""
-    is_whole = title[len(verb) : len(verb) + 1].isspace() or len(title) == len(verb)
+    rest = title[len(verb) :]
+    is_whole = rest[:1].isspace() or not rest or verb.endswith(WIDE_COLON)
     has_verb = bool(verb) and is_whole and _plain(title).startswith(verb)
-    prompt = title[len(verb) + 1 :] if has_verb else title
+    prompt = (rest[1:] if rest[:1].isspace() else rest) if has_verb else title
     blocks = [Block(Kind.TEXT, prompt)] if prompt else []
     shown = _shown_names(item)
     for name in _file_names(item):
