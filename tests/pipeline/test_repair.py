@@ -352,6 +352,19 @@ def test_a_report_is_not_called_made_while_its_documents_are_missing(workspace):
     assert not report.exists()
 
 
+def test_a_child_of_a_parent_that_nobody_knows_is_left_and_told(workspace):
+    """As when one stage of an old store was brought in without the one before it."""
+    draft = find_folder(workspace, Stage.DRAFT, "tide")
+    shutil.rmtree(draft)
+    shutil.rmtree(workspace.data.journal.folder)
+
+    repairs = open_repairer(workspace).plan()
+
+    left = {repair.place.split("/")[1] for repair in repairs if repair.how == "leave"}
+    assert left == {"essay", "report"}
+    assert all(repair.is_loss for repair in repairs if repair.how == "leave")
+
+
 def test_one_repair_that_fails_does_not_stop_the_next(workspace):
     folders = [find_folder(workspace, Stage.DRAFT, name) for name in ("tide", "moat")]
     for folder in folders:
