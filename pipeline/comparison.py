@@ -6,6 +6,7 @@
         check                      each document and each call against its own record (see checks)
         compare_with_journal       what has vanished, what was replaced together with its record
         compare_with_parents       each child against the bytes that it consumed: missing, altered or stale
+    miss_parents               those that were moved away
         check_derived              texts, pointers, task tables
 
 An unreadable file is one finding, and the rest is checked. Where a deep comparison has come to is noted in
@@ -150,6 +151,7 @@ class Comparison:
         self._check_texts()
         compare_with_journal(self, records, gaps)
         compare_with_parents(self)
+        miss_parents(self, records)
         check_derived(self)
         with suppress(OSError):  # a store that is only read can have no note either
             _Note.path_of(self.data).unlink(missing_ok=True)
@@ -458,6 +460,20 @@ def _find_parent_problem(run: Comparison, key: Key, file: str, blake3: str) -> t
     if parent.files.get(file) != blake3[:16]:
         return "parent_stale", "it is sound, and holds other bytes than were consumed"
     return None
+
+
+def miss_parents(run: Comparison, records: list[Record]) -> None:
+    """A document that was moved away, such as to quarantine, is missed while anything made from it is here."""
+    told = {finding.place for finding in run.findings}
+    missing = {finding.detail.partition(":")[0] for finding in run.findings if finding.kind == "parent_missing"}
+    for record in records:
+        key = str(record.facts.get("stage")), str(record.facts.get("doc_id"))
+        if record.event == Event.COMMITTED and "/".join(["docs", *key]) in missing - told:
+            run.found.committed[key] = record  # the last one counts
+    for place in sorted(missing - told):
+        _, stage, doc_id = place.split("/")
+        if (stage, doc_id) in run.found.committed:
+            run.findings.append(Finding("vanished", place, "", "it was moved away; what was made from it is here"))
 
 
 # Texts, pointers and task tables

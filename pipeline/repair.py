@@ -16,7 +16,7 @@ Whatever is replaced is moved to quarantine/damaged/ first, with reason.json; mo
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Container, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -96,7 +96,10 @@ class Repairer:
         for judged in self.found.findings:
             place = POINTERS if judged.finding.kind.startswith("pointer_") else judged.finding.place
             by_place.setdefault(place, []).append(judged.finding)
-        planned = [self._plan_place(place, findings) for place, findings in by_place.items()]
+        planned = [
+            self._plan_place(place, [finding for finding in findings if not _is_mended_with_another(finding, by_place)])
+            for place, findings in by_place.items()
+        ]
         restored = {repair.place for repair in planned if repair and repair.how == "restore"}
         repairs = [repair for repair in planned if repair and not _follows(repair, restored)]
         unrecorded = len(self.found.unrecorded_documents)
@@ -112,8 +115,7 @@ class Repairer:
             with suppress(PipelineError):  # the config may have it no more
                 self.workspace.plan_without_tables(cohort)
 
-    def _plan_place(self, place: str, findings: list[Finding]) -> Repair | None:
-        own = [finding for finding in findings if finding.kind not in MENDED_WITH_ANOTHER]
+    def _plan_place(self, place: str, own: list[Finding]) -> Repair | None:
         if not own:
             return None
         area = place.partition("/")[0]
@@ -343,6 +345,11 @@ def _follows(repair: Repair, restored: Set[str]) -> bool:
     """Whether a document is sound as soon as the attempts are back that it was made from."""
     kinds = {finding.kind for finding in repair.findings}
     return kinds == {"answer_missing"} and all(find_cause(finding) in restored for finding in repair.findings)
+
+
+def _is_mended_with_another(finding: Finding, places: Container[str]) -> bool:
+    """Whether a child has nothing else than a parent that is repaired itself; nobody may know of that one any more."""
+    return finding.kind in MENDED_WITH_ANOTHER and find_cause(finding) in places
 
 
 def _reason(repair: Repair) -> dict[str, Any]:

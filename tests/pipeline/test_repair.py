@@ -176,6 +176,23 @@ def test_what_is_set_aside_lies_in_quarantine_with_its_reason_and_can_be_moved_b
     ]
 
 
+def test_a_document_that_was_set_aside_comes_back_when_its_bytes_are_found_later(workspace, bundle):
+    """Its children are here, so it is missed, although it was moved away on purpose."""
+    essay = find_folder(workspace, Stage.ESSAY, "plain")
+    shutil.rmtree(find_attempt_folder(workspace, essay).parent)
+    write_over(essay / METADATA_FILE, b"{}")
+    repair(workspace)
+    assert ("vanished", f"docs/essay/{essay.name}", "lost") in tell(verify_store(reopen(workspace)))
+
+    with open_source(bundle) as source:
+        fresh = reopen(workspace)
+        repairer = Repairer(fresh, verify_store(fresh, sources=(source,)), (source,))
+        done = list(repairer.apply(repairer.plan()))
+
+    assert [each.problem for each in done] == ["", ""]
+    assert verify_store(reopen(workspace)).state == "clean"
+
+
 def test_a_document_beyond_repair_is_set_aside_and_its_price_is_told(workspace):
     folder = find_folder(workspace, Stage.DRAFT)
     attempt = find_attempt_folder(workspace, folder)
@@ -333,6 +350,19 @@ def test_a_report_is_not_called_made_while_its_documents_are_missing(workspace):
 
     assert essay.name in done.problem
     assert not report.exists()
+
+
+def test_a_child_of_a_parent_that_nobody_knows_is_left_and_told(workspace):
+    """As when one stage of an old store was brought in without the one before it."""
+    draft = find_folder(workspace, Stage.DRAFT, "tide")
+    shutil.rmtree(draft)
+    shutil.rmtree(workspace.data.journal.folder)
+
+    repairs = open_repairer(workspace).plan()
+
+    left = {repair.place.split("/")[1] for repair in repairs if repair.how == "leave"}
+    assert left == {"essay", "report"}
+    assert all(repair.is_loss for repair in repairs if repair.how == "leave")
 
 
 def test_one_repair_that_fails_does_not_stop_the_next(workspace):

@@ -22,6 +22,7 @@ from store.documents import METADATA_FILE
 from store.identity import hash_bytes
 from store.journal import Event
 from tests.pipeline.whole_store import (
+    COHORT,
     find_attempt_folder,
     find_folder,
     flip,
@@ -378,8 +379,9 @@ def test_documents_that_the_journal_does_not_know_are_counted(workspace):
 
 
 def test_a_document_that_was_moved_away_on_purpose_is_not_missed(workspace):
-    folder = find_folder(workspace, Stage.EVALUATION)
-    workspace.data.journal.append(Event.REMOVED, stage="evaluation", doc_id=folder.name)
+    """Nothing was made from a report."""
+    folder = workspace.data.documents.folder_of(Stage.REPORT, workspace.report_id(COHORT))
+    workspace.data.journal.append(Event.REMOVED, stage="report", doc_id=folder.name)
     shutil.rmtree(folder)
 
     assert not any(name == place_of(workspace, folder) for _, name, _ in tell(verify_store(reopen(workspace))))
