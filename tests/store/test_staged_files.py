@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from store import durable, flushing
 from store.data_root import DataRoot
 from store.documents import PIECE_BYTES, Document
 from store.errors import DocumentCorrupt, WriteFailed
@@ -129,6 +131,23 @@ def test_of_two_batches_the_faster_documents_stay_and_the_slower_are_kept_beside
     assert data.documents.read_deeply("conversation", first).read_bytes("a.txt") == b"slower"
     (kept,) = (data.path / "quarantine" / "superseded" / "conversation").iterdir()
     assert (kept / "a.txt").read_bytes() == b"slower"
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_commit_in_steps_is_one_only_at_its_end_which_another_thread_may_reach(is_shared, data, monkeypatch):
+    monkeypatch.setattr(flushing, "can_share", lambda device: is_shared)
+    monkeypatch.setattr(flushing, "_shared_by_device", {})
+    doc_ids = [f"{number:016d}" for number in range(durable.BATCH_FROM)]
+    steps = data.documents.commit_in_steps("conversation", {each: ({"a.txt": b"x"}, METADATA) for each in doc_ids})
+
+    next(steps)
+    before = data.documents.list_ids("conversation"), len(list(data.temporary_folder.iterdir()))
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(list, steps).result()
+
+    assert before == ([], len(doc_ids) if is_shared else 0)  # written so far as nothing waits for each file
+    assert [data.documents.read_deeply("conversation", each).doc_id for each in doc_ids] == doc_ids
+    assert data.documents.list_ids("conversation") == doc_ids
 
 
 def test_no_documents_are_no_work(data):
