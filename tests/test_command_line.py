@@ -498,6 +498,7 @@ def test_luigi_takes_the_folders_from_its_options_and_the_environment_too(folder
         (["plan", COHORT], {"litellm", "xllamacpp", "luigi"}),
         (["status"], {"litellm", "xllamacpp", "luigi"}),
         (["show", "0"], {"litellm", "xllamacpp", "luigi"}),
+        (["search", "tide"], {"litellm", "luigi", "pipeline.archive.importers.known"}),
         (["--help"], {"litellm", "xllamacpp", "luigi", "jinja2"}),
     ],
 )

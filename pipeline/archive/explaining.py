@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.archive.coverage import format_unread, skip_as_json
-from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Skip
+from pipeline.archive.importers.known import IMPORTERS
 from pipeline.archive.importing import WITHOUT_RECORDS, describe_failure, is_empty, list_keys
 from pipeline.archive.reading import peek
 from pipeline.archive.reading.entries import Entry

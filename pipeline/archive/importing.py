@@ -40,8 +40,8 @@ from pipeline.archive.exports import (
     measure_file,
     read_set,
 )
-from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Peek, Recognition, Record, Skip
+from pipeline.archive.importers.known import IMPORTERS
 from pipeline.archive.importers.options import Options, configure
 from pipeline.archive.reading import peek
 from pipeline.archive.reading.sources import Source, open_source

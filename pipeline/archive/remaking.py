@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from pipeline.archive.conversation_documents import Composed, compose, identify_record, read_facts
 from pipeline.archive.exports import ExportReader, ExportSet, list_sets, read_set
-from pipeline.archive.importers import IMPORTERS
 from pipeline.archive.importers.interface import Importer, Member, Record
+from pipeline.archive.importers.known import IMPORTERS
 from pipeline.archive.importers.options import configure
 from pipeline.archive.importing import ask_importers
 from pipeline.archive.reading import peek

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.archive.conversations import decode_conversation, encode_conversation
+from pipeline.archive.importers.chatgpt_content import read_blocks
 from pipeline.archive.reading import hash_record, peek
 from tests.archive.chatgpt_chats import IMPORTER
 from tests.archive.members import make_member, split_all
@@ -81,6 +82,20 @@ def test_no_conversation_crashes_and_the_order_of_keys_changes_nothing(chat, ord
         encoded = [encode_conversation(IMPORTER.parse(record).conversation) for record in (one, other)]
         assert encoded[0] == encoded[1]
         assert encode_conversation(decode_conversation(encoded[0])) == encoded[0]
+
+
+TEXTUAL = st.sampled_from(["text", "multimodal_text"])
+PLAIN = st.fixed_dictionaries({"content_type": TEXTUAL, "parts": st.lists(WORDS | JSON, max_size=2)})
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(PLAIN, st.sampled_from(["user", "assistant", "tool"]), st.sampled_from(["all", "python"]))
+def test_a_field_of_a_content_that_says_nothing_changes_nothing(content, role, recipient):
+    message = {"author": {"role": role}, "recipient": recipient}
+
+    plain = read_blocks({**message, "content": content})
+
+    assert plain == read_blocks({**message, "content": {**content, "nothing": None}})  # is looked at more closely
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

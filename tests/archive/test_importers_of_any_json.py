@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.archive.conversations import decode_conversation, encode_conversation
-from pipeline.archive.importers import IMPORTERS, NATIVES
 from pipeline.archive.importers.interface import Importer, Skip
+from pipeline.archive.importers.known import IMPORTERS, NATIVES
 from pipeline.archive.reading import UnreadableJson, peek
 from tests.archive.members import make_member, split_all
 

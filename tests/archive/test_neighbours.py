@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import random
 
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from pipeline.archive.reading import Item, neighbours, read_items
-from pipeline.archive.reading.neighbours import Likeness, list_keys
+from pipeline.archive.reading import Item, read_items
+from pipeline.archive.reading.neighbours import list_keys
 from tests.archive.given_files import give
 
 COPIES = 400
@@ -51,41 +47,6 @@ def test_a_damaged_byte_costs_at_most_the_chat_that_it_hit_99_times_in_100():
         lost.append(sum(chat not in found for chat in chats))
 
     assert sum(count > 1 for count in lost) <= COPIES / 100
-
-
-# What looks like an end within an element: in a text, and in a list of objects that begin as the elements do.
-WORDS = st.sampled_from(["", "x", '}, {"a": "x", "b": 1', "🙂", "\ud83d", 'say "so"', 10**30, 1.5, float("inf"), None])
-ELEMENTS = st.fixed_dictionaries(
-    {"a": WORDS}, optional={"b": WORDS, "c": st.lists(st.fixed_dictionaries({"a": WORDS, "b": WORDS}) | WORDS)}
-)
-
-
-@settings(max_examples=200)
-@given(st.lists(ELEMENTS | WORDS, max_size=12), st.sampled_from([None, 1]), st.booleans(), st.integers(0, 2**32))
-def test_an_element_is_the_same_whether_its_end_was_seen_before_or_not(elements, indent, is_ascii, seed):
-    content = json.dumps(elements, indent=indent, ensure_ascii=is_ascii).encode(errors="surrogatepass")
-    dice = random.Random(seed)
-    for _ in range(dice.choice([0, 0, 1, 3]) if elements else 0):
-        content = damage(content, dice)
-
-    found = list(read_items(give(content)))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours, "MOST_MISLED", 0)  # no end is looked for
-        assert list(read_items(give(content))) == found
-
-
-@pytest.mark.parametrize("indent", [None, 1])
-def test_the_end_of_an_element_is_seen_before_it_is_read(indent):
-    window = json.dumps([make_chat(number) for number in range(3)], indent=indent)
-    likeness, decode = Likeness(list(make_chat(0))), json.JSONDecoder().raw_decode
-
-    start, end = window.index("{"), None
-    for _ in range(2):
-        end = likeness.find_end(window, start)
-        assert end == decode(window, start)[1]
-        start = window.index("{", end)
-    assert likeness.find_end(window, start) is None  # nothing follows the last
 
 
 def test_the_keys_of_an_object_are_its_own_and_only_those_before_the_end():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import example, given
@@ -67,6 +67,11 @@ def test_every_moment_comes_back_from_its_text(moment):
 
     assert text is not None
     assert datetime.fromisoformat(text) == moment.astimezone(UTC)
+
+
+@given(st.floats(946684800, 4133980798) | st.integers(946684800, 4133980798).map(lambda second: second + 0.9999996))
+def test_seconds_since_1970_are_the_time_that_datetime_makes_of_them(seconds):
+    assert read_time(seconds) == f"{(datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat()}Z"
 
 
 @given(st.datetimes(datetime(2000, 1, 2), datetime(2100, 12, 30)), st.sampled_from(["seconds", "microseconds"]))

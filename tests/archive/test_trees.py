@@ -31,6 +31,15 @@ def parents_of(conversation: Conversation) -> dict[str, str | None]:
     return {message.key: message.parent for message in conversation.messages}
 
 
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=10).flatmap(lambda ups: st.permutations([*enumerate(ups, 1)])))
+def test_the_order_of_messages_changes_no_parent(messages):
+    parents = {f"m{number}": f"m{up}" if up < number else None for number, up in messages}  # m0 is nowhere
+    conversation = settle(*parents.items(), links={"m0": None})
+
+    assert parents_of(conversation) == {key: None if parent == "m0" else parent for key, parent in parents.items()}
+    assert "circle" not in conversation.warnings
+
+
 def test_the_path_leads_to_the_leaf_that_is_declared():
     conversation = settle(("a", None), ("b", "a"), ("c", "b"), ("d", "b"), leaf="c")
 

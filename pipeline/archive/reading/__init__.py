@@ -164,7 +164,7 @@ def _read_array(text: JsonText, name: str, open_objects: int = 0) -> Iterator[It
 
 def _take_element(text: JsonText, index: int, place: str, neighbours: Neighbours) -> Item | Skip:
     try:
-        item = Item(index, neighbours.take(text))
+        item = Item(index, text.take_value())
     except Broken as broken:
         neighbours.leave(text, broken)
         return Skip(broken.reason, place, broken.detail)

@@ -53,10 +53,6 @@ class JsonText:
             self.window, self.at = "".join(pieces), 0
         return bool(found)
 
-    def is_short(self) -> bool:
-        """Whether less is left of the window than what is read at a time."""
-        return len(self.window) - self.at < PIECE_BYTES
-
     def next_character(self) -> str:
         """Go behind white space, and return the character there; "" at the file's end."""
         while True:
@@ -87,15 +83,6 @@ class JsonText:
                     if is_cut(self.window, self.at):
                         raise Cut(self.offset()) from None
                     raise Broken("malformed_item", explain_error(error, self.at)) from None
-
-    def take_until(self, end: int) -> Any:
-        """Return the object that begins here, clean, and go behind it: it is looked for in a copy of `window[at:end]`.
-
-        Raises JSONDecodeError if it does not end there, or Broken, and stays here then.
-        """
-        value, length = decode_value(self.window[self.at : end], 0, self._notes)
-        self.at += length
-        return value
 
     def take_key(self) -> str:
         """Return the key that begins here, and go behind its colon."""

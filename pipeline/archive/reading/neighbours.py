@@ -1,10 +1,7 @@
-"""The elements of an array have much in common: so the next one is found, behind one that is broken or not yet read.
+"""The elements of an array have much in common: so the next one is found behind one that is broken.
 
 Behind a missing or stray quote brackets lead nowhere: what looks like text is none, and the other way round. An
 element is then known by its first key, and by having most of the keys of its neighbours.
-
-Where the next element seems to begin, the one before it probably ends. Its text is cut out there and decoded alone, in
-two thirds of the time: one emoji makes each character of a window four bytes long, but not those of another element.
 """
 
 from __future__ import annotations
@@ -23,10 +20,7 @@ from pipeline.archive.reading.json_text import Cut, JsonText
 
 NEAR = 64 * 1024 * 1024  # characters in which a neighbour is looked for
 MOST_CANDIDATES = 1000  # of a window
-MOST_MISLED = 8  # ends that were none, behind which none is looked for
 
-_SPACE = r"[ \t\r\n]*+"
-_SHORT_VALUE = r'(?:"(?:[^"\\]|\\.)*+"|[^",{}\[\]]*+)'  # a text, or one word
 _TOKEN = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*+")(?=\s*+:)|"(?:[^"\\]|\\.)*+"|[{}\[\]]', re.DOTALL)
 _STEPS = {"{": 1, "[": 1, "}": -1, "]": -1}
 
@@ -37,34 +31,11 @@ class Neighbours:
     def __init__(self) -> None:
         self._likeness: Likeness | None = None
         self._barren_until = 0  # characters from the file's start: before that, no neighbour was found
-        self._endless_until = 0  # so, too: before that, no end
-        self._misled = 0
 
     def learn(self, value: Any) -> None:
         """Take an element that is whole as the model, if it is the first."""
         if self._likeness is None and isinstance(value, dict) and value:
             self._likeness = Likeness(list(value))
-
-    def take(self, text: JsonText) -> Any:
-        """Return the element that begins here, clean, and go behind it. Raises Broken or Cut, and stays here then."""
-        if end := self._find_end(text):
-            try:
-                return text.take_until(end)
-            except JSONDecodeError:
-                self._misled += 1  # unless the element is broken
-        return text.take_value()
-
-    def _find_end(self, text: JsonText) -> int | None:
-        """Return where the element that begins here seems to end, if a next one is near. It may be within it."""
-        is_hopeless = self._misled >= MOST_MISLED or text.forgotten + text.at < self._endless_until
-        if self._likeness is None or is_hopeless or text.next_character() != "{":
-            return None
-        end = self._likeness.find_end(text.window, text.at)
-        if end is None and text.is_short() and text.read_on():
-            end = self._likeness.find_end(text.window, text.at)
-        if end is None:
-            self._endless_until = text.forgotten + len(text.window)
-        return end
 
     def leave(self, text: JsonText, broken: Broken) -> None:
         """Go behind the broken element that begins here: to its neighbour, or where brackets lead. Raises Cut."""
@@ -112,14 +83,6 @@ class Likeness:
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = keys
-        first, *others = [re.escape(json.dumps(key, ensure_ascii=False)) for key in keys[:2]] or [""]
-        second = "".join(f"{_SPACE}:{_SPACE}{_SHORT_VALUE}{_SPACE},{_SPACE}{key}" for key in others)
-        self._seam = re.compile(rf"\}}{_SPACE},{_SPACE}\{{{_SPACE}{first}{second}", re.DOTALL)
-
-    def find_end(self, window: str, at: int) -> int | None:
-        """Return where an object ends that the next one follows: one that begins with the same two keys."""
-        seam = self._seam.search(window, at)
-        return seam.start() + 1 if seam else None
 
     def find_all(self, window: str, at: int) -> Iterator[re.Match[str]]:
         """Yield where elements may begin, by their first key: each match goes from a comma to an element."""
