@@ -238,7 +238,9 @@ def become(job: Job) -> None:
     os.environ.clear()
     os.environ.update(job.environment)
     tempfile.tempdir = None
-    sys.modules["luigi.configuration.cfg_parser"].LuigiConfigParser._instance = None  # of another folder's luigi.cfg
+    settings = sys.modules["luigi"].configuration.get_config()  # of another folder; parts of Luigi hold this object
+    settings.clear()
+    settings.reload()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.write(asked, f"{os.getpid()}\n".encode())

@@ -88,9 +88,13 @@ def test_a_program_changes_nothing_for_the_next_one(tmp_path):
 
 def test_luigi_reads_the_settings_of_its_folder(tmp_path):
     (tmp_path / "luigi.cfg").write_text("[daybook]\ndata_root = of-this-folder\n")
-    code = "from luigi.configuration import get_config; print(get_config().get('daybook', 'data_root'))"
+    code = (
+        "from luigi.configuration import get_config; from luigi.setup_logging import InterfaceLogging\n"
+        "for config in (get_config(), InterfaceLogging.config):\n"
+        "    print(dict(config['daybook']), config.has_section('core'))"
+    )
 
-    assert run(tmp_path, "python", "-c", code).stdout == "of-this-folder\n"
+    assert run(tmp_path, "python", "-c", code).stdout == "{'data_root': 'of-this-folder'} False\n" * 2
 
 
 def test_a_program_whose_environment_is_read_when_it_starts_is_started_anew(tmp_path, monkeypatch):
