@@ -73,10 +73,11 @@ def _read_offset(zone: str) -> timedelta:
 
 
 def _read_number(number: float) -> str | None:
-    """Return seconds or milliseconds as a time, put together from tables: datetime takes three times as long."""
-    if not abs(number) < LAST_MILLISECOND:  # nor what is no number at all
+    """Return seconds or milliseconds as a time, put together from tables: datetime takes twice as long."""
+    size = abs(number)
+    if not size < LAST_MILLISECOND:  # nor what is no number at all
         return None
-    fraction, seconds = math.modf(number / 1000 if abs(number) > MILLISECONDS_FROM else number)
+    fraction, seconds = math.modf(number / 1000 if size > MILLISECONDS_FROM else number)
     more, microsecond = divmod(round(fraction * 1_000_000), 1_000_000)
     minute, second = divmod(int(seconds) + more, 60)
     day, minute = divmod(minute, 24 * 60)
