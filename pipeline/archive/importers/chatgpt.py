@@ -427,7 +427,8 @@ def _place_below(starts: list[str], children_by_node: Mapping[str | None, list[s
         key = waiting.pop()
         if key not in order:
             order[key] = None
-            waiting += reversed(children_by_node.get(key, ()))
+            if key in children_by_node:
+                waiting += reversed(children_by_node[key])
 
 
 def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
