@@ -14,11 +14,11 @@ demo: $(READY)
 
 # All tests, the slow ones too.
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -m ""
 
 # The same without the slow tests.
 quick: $(READY)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -27,7 +27,7 @@ lint: $(READY)
 
 # Everything that docs/faults.md lists: as root, with its tools, and nothing may be skipped.
 faults: $(READY)
-	DAYBOOK_EVERY_FAULT=1 $(BIN)/pytest -n 1 tests/faults tests/store
+	DAYBOOK_EVERY_FAULT=1 $(BIN)/pytest -m "" -n 1 tests/faults tests/store
 
 # Defects sown into a copy of the program, one at a time: the tests have to find each.
 mutants: $(READY)

@@ -233,6 +233,7 @@ def test_killed_at_any_time_a_build_goes_on_and_asks_for_no_answer_twice(folder)
     assert len(list_documents(folder)) == 43
 
 
+@pytest.mark.slow
 def test_interrupting_says_that_nothing_is_lost(folder):
     with ProviderServer() as provider:
         is_over = threading.Event()

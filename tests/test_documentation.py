@@ -58,6 +58,7 @@ def write_chatgpt_export(path: Path) -> None:
         archive.writestr("conversations.json", json.dumps(chats))
 
 
+@pytest.mark.slow
 def test_every_command_of_the_readme_runs(folder):
     """On the demo with the echo in the place of its models; ID stands for any essay."""
     demo = folder / "config" / "cohorts" / "demo.toml"

@@ -87,6 +87,7 @@ def test_replicates_are_independent_samples(built):
     assert len(drafts) == 2
 
 
+@pytest.mark.slow
 def test_the_judge_answers_in_its_schema(tmp_path):
     """Of drafts and essays that cost nothing: this is the one build with the model that quick runs make."""
     folder = make_folder(tmp_path / "judged")

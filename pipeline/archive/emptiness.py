@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pipeline.archive.importing import is_made
 from pipeline.stages import ArchiveStage
 from store.data_root import DataRoot
 
@@ -14,4 +13,8 @@ def explain_emptiness(data: DataRoot) -> str:
     """Return why no conversation is there; "" if one is."""
     if data.documents.list_ids(ArchiveStage.CONVERSATION):
         return ""
+    if not data.documents.list_ids(ArchiveStage.EXPORT):
+        return NOTHING_IMPORTED
+    from pipeline.archive.importing import is_made  # loads every importer
+
     return NOTHING_IMPORTED if is_made(data, None) else NOT_MADE

@@ -370,7 +370,7 @@ def try_mutant(copy: Path, mutant: Mutant) -> Outcome:
 
 
 def run_tests(copy: Path, paths: list[str] | tuple[str, ...]) -> int:
-    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         run = subprocess.run(

@@ -509,6 +509,7 @@ def test_no_object_is_made_for_a_task_that_is_known(monkeypatch):
     assert sorted(made) == ["cohort", "draft", "essay"]
 
 
+@pytest.mark.slow
 def test_the_cost_of_an_answer_does_not_grow_with_what_waits():
     def measure(count: int) -> float:
         scheduler = ReadyScheduler()
