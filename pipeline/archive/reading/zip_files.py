@@ -150,8 +150,8 @@ class ZipReader:
                 refusal = found.refusal or _find_refusal(found.info, budget, is_shared=False)
                 open_member = partial(self._open_found, open_zip, place, found)
                 listed.append(_Listed(found.info, open_member, refusal, is_cut=found.next_at is None))
-        rest = "its list begins" if archive.has_reached_list else "what is there is unknown"
-        found_files = f"{len(listed)} of its files could be found without it, and behind them {rest}"
+        rest = "its list is behind them" if archive.has_reached_list else "what is behind them is unknown"
+        found_files = f"{len(listed)} of its files could be found without it, and {rest}"
         why_cut = Skip(why.reason, place, f"{why.detail}; {found_files}; get it anew")
         return _make_listing(listed, folder)._replace(why_cut=why_cut)
 
