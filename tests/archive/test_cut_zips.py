@@ -19,6 +19,7 @@ import pytest
 from pipeline.archive.catalogue import read_catalogue
 from pipeline.archive.coverage import Coverage
 from pipeline.archive.importing import import_again, import_paths
+from pipeline.archive.reading import sources
 from pipeline.archive.reading.sources import open_source
 from pipeline.archive.reading.zip_files import Budget
 from pipeline.cli import main
@@ -27,7 +28,7 @@ from tests.archive.made_zips import make_zip
 from tests.archive.small_exports import make_chat, make_session
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
-LIST, FILE, END, BEHIND = b"PK\1\2", b"PK\3\4", b"PK\5\6", b"PK\7\b"
+LIST, FILE, BEHIND = b"PK\1\2", b"PK\3\4", b"PK\7\b"
 
 
 class Stream(io.RawIOBase):
@@ -47,11 +48,22 @@ class Stream(io.RawIOBase):
 def stream_zip(files: Mapping[str, bytes], *, method: int = zipfile.ZIP_DEFLATED, is_long: bool = False) -> bytes:
     """Return a ZIP in which the sizes stand behind the files, in 64 bits if it is long."""
     stream = Stream()
+    fill_zip(stream, files, method, is_long=is_long)
+    return bytes(stream.content)
+
+
+def make_long_zip(files: Mapping[str, bytes]) -> bytes:
+    """Return a ZIP in which the sizes stand in a field of 64 bits in front of the files."""
+    content = io.BytesIO()
+    fill_zip(content, files, zipfile.ZIP_DEFLATED, is_long=True)
+    return content.getvalue()
+
+
+def fill_zip(stream, files: Mapping[str, bytes], method: int, *, is_long: bool) -> None:
     with zipfile.ZipFile(stream, "w", method) as archive:
         for name, data in files.items():
             with archive.open(_info(name, method), "w", force_zip64=is_long) as file:
                 file.write(data)
-    return bytes(stream.content)
 
 
 def _info(name: str, method: int) -> zipfile.ZipInfo:
@@ -89,6 +101,7 @@ def look(tmp_path):
 WAYS = {
     "packed": make_zip,
     "stored": lambda files: make_zip(files, method=zipfile.ZIP_STORED),
+    "long": make_long_zip,
     "packed, sizes behind": stream_zip,
     "stored, sizes behind": lambda files: stream_zip(files, method=zipfile.ZIP_STORED),
     "long, sizes behind": lambda files: stream_zip(files, is_long=True),
@@ -134,6 +147,10 @@ def test_wherever_a_zip_is_cut_what_is_in_front_of_the_cut_is_read_and_nothing_e
             assert original.startswith(value)
             assert original == value or ("truncated", key) in seen.skips
         assert ("truncated_zip", "given.zip") in seen.skips
+
+
+def test_the_mark_of_a_zip_that_was_to_be_split_is_passed_over(look):
+    assert look(BEHIND + cut_list(make_zip({"a.json": b"[1]"}))).contents == {"a.json": b"[1]"}
 
 
 def test_a_damaged_list_is_told_as_such_and_needs_no_list(look):
@@ -187,6 +204,23 @@ def test_a_file_with_another_checksum_is_named_and_its_neighbours_are_read(look,
     assert seen.contents == {"a.json": b"[0]", "b.json": "damaged", "c.json": b"[4]"}
 
 
+@pytest.mark.parametrize("behind", range(1, 16))
+def test_a_file_is_whole_where_only_what_stands_behind_it_is_cut(look, behind):
+    content = stream_zip({"a.json": b"[0]", "b.png": PNG})
+
+    seen = look(content[: content.rindex(BEHIND) + behind])
+
+    assert seen.contents == {"a.json": b"[0]", "b.png": PNG}
+    assert seen.skips == [("truncated_zip", "given.zip")]
+
+
+def test_a_file_of_another_length_than_it_says_is_named(look):
+    content = bytearray(cut_list(make_zip({"a.json": b"[0]" * 50, "b.json": b"[1]"})))
+    struct.pack_into("<L", content, 22, 151)
+
+    assert look(bytes(content)).contents == {"a.json": "damaged", "b.json": b"[1]"}
+
+
 def test_where_a_packed_file_of_unknown_length_is_broken_the_walk_ends_and_says_so(look):
     content = bytearray(cut_list(stream_zip({"a.json": b"[0]", "b.json": b"[1]" * 50, "c.json": b"[4]"})))
     content[content.index(b"b.json") + 6] = 0xFF  # a kind of block that does not exist
@@ -229,6 +263,21 @@ def test_a_cut_zip_with_too_many_files_is_kept_as_it_is(look):
     seen = look(cut_list(make_zip({str(number): b"" for number in range(100)})), entries=99)
 
     assert (seen.contents, seen.skips) == ({}, [("too_many_files", "given.zip")])
+
+
+def test_a_cut_zip_with_names_that_are_too_long_together_is_kept_as_it_is(look):
+    seen = look(cut_list(make_zip({letter * 5000: b"" for letter in "abc"})), entries=10)
+
+    assert (seen.contents, seen.skips) == ({}, [("too_many_files", "given.zip")])
+
+
+def test_a_big_zip_within_a_folder_is_kept_if_it_is_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "WHOLE_ZIP_BYTES", 10)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "export.zip").write_bytes(cut_list(make_zip({"a.json": b"[1]"})))
+
+    with open_source(str(tmp_path / "in"), temporary_folder=tmp_path) as source:
+        assert [entry.name for entry in source.entries] == ["export.zip", "export.zip/a.json"]
 
 
 @pytest.mark.parametrize("flags", [0, 8, 9])
