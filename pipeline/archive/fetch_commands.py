@@ -140,8 +140,11 @@ def _format(result: FetchResult, out: Path) -> str:
     lines.append(
         f"{counts}{left_out}; {_format_bytes(result.progress.bytes)} in {_format_seconds(result.progress.seconds)}."
     )
-    if result.count("failed"):
+    failed = [outcome for outcome in result.outcomes if outcome.status == "failed"]
+    if any(outcome.may_pass for outcome in failed):
         lines.append("The same command goes on where this one stopped.")
+    if for_good := sum(not outcome.may_pass for outcome in failed):
+        lines.append(f"{for_good:,} will fail again as asked for: beside each stands what would help.")
     if result.count("fetched"):
         lines.append(f"Next: daybook import {out}")
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from pipeline.archive.fetching.addresses import is_public
 from pipeline.archive.fetching.download_folder import LOG_FILE, PARTS_FOLDER, find_name, make_safe_name
 from pipeline.archive.fetching.drive import DriveUnreadable
 from pipeline.archive.fetching.wanted import Wanted, read_list
+from pipeline.cli import main
 from pipeline.errors import InputInvalid
 from store.errors import WriteFailed
 from store.identity import hash_bytes
@@ -172,6 +173,22 @@ def test_what_cannot_succeed_is_not_tried_again_and_the_others_come(server, tmp_
     assert [outcome.status for outcome in result.outcomes] == ["failed", "fetched"]
     assert f"HTTP {status}" in result.outcomes[0].reason
     assert len(server.requests) == 2
+
+
+def test_of_what_failed_it_is_told_whether_asking_again_may_help(server, tmp_path, capsys):
+    server.faults = {"export.zip": [Fault(status=503)] * 9, "notes.txt": [Fault(status=405)] * 9}
+    server.faults["gone.zip"] = [Fault(status=410)]
+    urls = [server.url("export.zip"), server.url("notes.txt")]
+
+    result = fetch_here([Wanted(url) for url in urls], tmp_path / "here", tries=2)
+    code = main(["fetch", urls[1], server.url("gone.zip"), "--allow-private", "--out", str(tmp_path / "out")])
+
+    assert [outcome.may_pass for outcome in result.outcomes] == [True, False]
+    assert code == 33
+    refused, gone, *_, last = capsys.readouterr().out.splitlines()
+    assert "in a browser" in refused
+    assert "ask for a new one" in gone
+    assert last == "2 will fail again as asked for: beside each stands what would help."
 
 
 def test_a_server_is_waited_for_as_long_as_it_asks(server, tmp_path):

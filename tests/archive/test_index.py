@@ -86,6 +86,20 @@ def test_texts_that_sqlite_could_not_hold_are_held(tmp_path):
     assert view.conversation.messages[0].blocks[0].text.startswith("before\x00")
 
 
+def test_rows_lead_to_their_conversation_in_programs_that_show_tables(archive):
+    def list_ways(index):
+        listed = 'SELECT m.name, k."from", k."table", k."to" FROM sqlite_master m, pragma_foreign_key_list(m.name) k'
+        return {(table, own): (other, key) for table, own, other, key in index.execute(listed)}
+
+    ways = archive.ask(list_ways)
+
+    assert {table for table, own in ways if own == "conversation_id"} == {
+        *("messages", "versions", "attachments", "notes", "tags")
+    }
+    assert set(ways.values()) == {("conversations", "conversation_id")}
+    assert archive.ask(lambda index: index.execute("PRAGMA foreign_key_check").fetchall()) == []
+
+
 # Keeping it up to date
 
 

@@ -26,7 +26,7 @@ CONTENT_RANGE = re.compile(r"bytes (?P<first>\d+)-\d+/(?P<size>\d+|\*)|bytes \*/
 
 
 class Outcome(NamedTuple):
-    """What became of one wanted file: `fetched`, `unchanged` or `failed`."""
+    """What became of one wanted file: `fetched`, `unchanged` or `failed`. `may_pass`: asking again may help."""
 
     url: str
     status: str
@@ -34,6 +34,7 @@ class Outcome(NamedTuple):
     size_bytes: int | None = None
     blake3: str | None = None
     reason: str | None = None
+    may_pass: bool = False
 
 
 class TransferFailed(Exception):
@@ -72,7 +73,7 @@ class Transfer:
             except TransferBroken as error:
                 failures = 1 if part.size_bytes > size_before else failures + 1
                 if failures >= self.tries:
-                    return Outcome(wanted.url, "failed", reason=f"{error} (tried {failures} times)")
+                    return Outcome(wanted.url, "failed", reason=f"{error} (tried {failures} times)", may_pass=True)
                 await asyncio.sleep(self._find_wait(failures, error.wait_seconds))
 
     def _find_wait(self, failures: int, asked_seconds: float | None) -> float:
@@ -97,9 +98,11 @@ class Transfer:
                     return Outcome(wanted.url, "unchanged", known.name, known.size_bytes, known.blake3)
                 return await self._receive(wanted, part, response)
         except httpx.TooManyRedirects as error:
-            raise TransferFailed("More than 10 redirects. Expected an address that leads to a file.") from error
+            raise TransferFailed("More than 10 redirects. Give the address of the file itself") from error
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            raise TransferFailed(f"It leads to an address that is not http or https: {error}") from error
+            raise TransferFailed(
+                f"It leads to an address that is not http or https: {error}. Ask for another"
+            ) from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise TransferBroken(f"{type(error).__name__}: {error or 'the connection broke'}") from error
 
@@ -147,10 +150,10 @@ def _check_status(response: httpx.Response, part: Part) -> None:
 
 def _explain_status(status: int) -> str:
     if status in (401, 403):
-        return ": access is denied. Look at the token, and at who may read the file"
+        return ": access is denied. Look at the token and at who may read the file, or ask for a new link"
     if status in (404, 410):
         return ": nothing is there. Exports are often kept for a day or a week only: ask for a new one"
-    return ""
+    return ": the server refuses it. Open the address in a browser, or ask for a new link"
 
 
 def _find_total(response: httpx.Response, part: Part) -> int | None:
@@ -168,7 +171,9 @@ def _find_total(response: httpx.Response, part: Part) -> int | None:
 
 def _check_size(wanted: Wanted, total: int | None) -> None:
     if wanted.size_bytes is not None and total is not None and wanted.size_bytes != total:
-        raise TransferFailed(f"The server has {total:,} bytes. Expected {wanted.size_bytes:,}, as the list says")
+        raise TransferFailed(
+            f"The server has {total:,} bytes. Expected {wanted.size_bytes:,}, as the list says. Mend the list"
+        )
 
 
 def _check_content(wanted: Wanted, part: Part) -> None:

@@ -22,7 +22,9 @@ NOON = re.compile(
     r"(?<!\w)(?:(AM|A\. ?M\.|π\.μ\.|SA)|(PM|P\. ?M\.|μ\.μ\.|CH))(?!\w)|(오전|午前|上午)|(오후|午後|下午)", re.IGNORECASE
 )
 YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
-# Numbers only: the year first, or the day. Where slashes leave open which number is the day, it is the first.
+# Numbers only: the year first, or the day. Where slashes leave open which number is the day, it is the first, or the
+# second beside AM or PM in capitals: so the United States write it.
+AMERICAN_NOON = re.compile(r"(?<!\w)[AP]M(?!\w)")
 YEAR_FIRST = re.compile(
     r"(?<!\d)(?P<year>(?:19|20)\d\d)\s?[-/.年년]\s?(?P<month>\d{1,2})\s?[-/.月월]\s?(?P<day>\d{1,2})(?!\d)"
 )
@@ -162,7 +164,7 @@ def read_page_time(text: str) -> str | None:
     if not clock:
         return None
     rest = f"{text[: clock.start()]} {text[clock.end() :]}"
-    date = _read_date(NOON.sub(" ", OFFSET.sub(" ", rest)))
+    date = _read_date(NOON.sub(" ", OFFSET.sub(" ", rest)), is_american=bool(AMERICAN_NOON.search(rest)))
     hour, noon = int(clock[1]), NOON.search(rest)
     if noon:
         hour = hour % 12 + 12 * bool(noon[2] or noon[4])
@@ -176,11 +178,12 @@ def read_page_time(text: str) -> str | None:
         return None
 
 
-def _read_date(text: str) -> tuple[int, int, int] | None:
+def _read_date(text: str, *, is_american: bool) -> tuple[int, int, int] | None:
     """Return the year, month and day that a text names."""
     if found := YEAR_FIRST.search(text) or DAY_FIRST.search(text):
         year, month, day = (int(found[name]) for name in ("year", "month", "day"))
-        return (year, day, month) if found.groupdict().get("by") == "/" and month > 12 else (year, month, day)
+        is_month_first = found.groupdict().get("by") == "/" and (month > 12 or (is_american and day <= 12))
+        return (year, day, month) if is_month_first else (year, month, day)
     found_year = YEAR.search(text)
     numbered = NUMBERED_MONTH.search(text.lower())
     month_found = int(numbered[1]) if numbered else next(filter(None, map(_read_month, _words_of(text))), None)

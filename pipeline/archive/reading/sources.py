@@ -20,7 +20,17 @@ from typing import BinaryIO, NamedTuple, cast
 from pipeline.archive.reading.binaries import is_zip
 from pipeline.archive.reading.entries import Entry, FileRefused, clean_name, is_system_file, is_tool_folder, show_name
 from pipeline.archive.reading.members import Skip
-from pipeline.archive.reading.zip_files import Budget, Listing, MeasuredFile, Meter, Open, ZipReader, ZipUnreadable
+from pipeline.archive.reading.zip_files import (
+    DAMAGED,
+    TRUNCATED,
+    Budget,
+    Listing,
+    MeasuredFile,
+    Meter,
+    Open,
+    ZipReader,
+    ZipUnreadable,
+)
 from pipeline.errors import InputInvalid
 
 STDIN = "-"
@@ -84,9 +94,9 @@ class _Gathering:
     def _add_container(self, entry: Entry) -> bool:
         """Add what is in a file if it is a ZIP, else the file; tell whether it is a ZIP."""
         listing = self._list_zip(entry, entry.open, folder="") if _looks_like_zip(entry) else None
-        if listing is None:
+        if listing is None or listing.why_cut:
             self._entries.append(entry)
-        else:
+        if listing:
             self._add_listing(listing, depth=1)
         return listing is not None
 
@@ -108,7 +118,7 @@ class _Gathering:
             )
             return
         listing = self._list_zip(entry, open_zip, folder=entry.name + "/")
-        if listing is None or (entry.size_bytes or 0) <= WHOLE_ZIP_BYTES:
+        if listing is None or listing.why_cut or (entry.size_bytes or 0) <= WHOLE_ZIP_BYTES:
             self._entries.append(entry)
         if listing:
             self._add_listing(listing, depth=depth + 1)
@@ -116,12 +126,22 @@ class _Gathering:
     def _list_zip(self, entry: Entry, open_zip: Open, *, folder: str) -> Listing | None:
         """Return what a ZIP holds; None if it is to be taken as the file that it is."""
         try:
-            listing = self._reader.list_entries(open_zip, place=entry.name, folder=folder)
+            listing = self._read_list(entry, open_zip, folder)
         except (ZipUnreadable, FileRefused) as error:
             self._skips.append(Skip(error.reason, entry.name, error.detail))
             return None
+        if listing.why_cut:
+            self._skips.append(listing.why_cut)
         names = {inner.name.removeprefix(folder) for inner in listing.entries}
         return None if names & _DOCUMENT_SIGNS else listing
+
+    def _read_list(self, entry: Entry, open_zip: Open, folder: str) -> Listing:
+        try:
+            return self._reader.list_entries(open_zip, place=entry.name, folder=folder)
+        except ZipUnreadable as error:
+            if error.reason not in (TRUNCATED, DAMAGED):
+                raise
+            return self._reader.list_cut_entries(open_zip, place=entry.name, folder=folder, why=error)
 
     def _add_folder(self, root: Path) -> None:
         for path, name in self._walk(root):

@@ -24,6 +24,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, NamedTuple, cast
 
+from pipeline.archive.reading.binaries import HEAD_BYTES, find_mime_type, has_binary_bytes, is_zip
+from pipeline.archive.reading.cut_zips import CutZip, FoundFile
 from pipeline.archive.reading.entries import (
     Entry,
     FileRefused,
@@ -49,6 +51,9 @@ _IS_ENCRYPTED, _IS_UTF_8 = 0x1, 0x800
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unpack without a bound on what comes at once
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError, ValueError)
 
+CUT_FILE = "truncated", "the ZIP ends within it, and its beginning is imported; get the ZIP anew"
+NOTHING_OF_FILE = "truncated", "the ZIP ends within it, and its beginning is of no use; get the ZIP anew"
+
 Open = Callable[[], BinaryIO]
 
 
@@ -60,6 +65,9 @@ class Budget(NamedTuple):
     ratio: int = 1000  # of a member's bytes to its packed bytes
     entries: int = 100_000
     depth: int = 2  # of ZIPs within ZIPs
+
+
+TRUNCATED, DAMAGED = "truncated_zip", "damaged_zip"
 
 
 class ZipUnreadable(Exception):
@@ -76,6 +84,7 @@ class Listing(NamedTuple):
     entries: Sequence[Entry]
     skips: Sequence[Skip]
     system_files: Sequence[str]
+    why_cut: Skip | None = None  # what is wrong with its list, if that could not be read
 
 
 class Meter:
@@ -102,33 +111,49 @@ class ZipReader:
 
     def __init__(self, meter: Meter, *, temporary_folder: Path) -> None:
         self._meter, self._temporary_folder = meter, temporary_folder
-        self._open: OrderedDict[str, tuple[BinaryIO, zipfile.ZipFile]] = OrderedDict()
+        self._open: OrderedDict[str, tuple[BinaryIO, zipfile.ZipFile | CutZip]] = OrderedDict()
 
     def list_entries(self, open_zip: Open, *, place: str, folder: str = "") -> Listing:
         """Return what a ZIP holds, by its names below `folder`. `place` is its own. Raises ZipUnreadable."""
         try:
-            archive = self._open_archive(open_zip, place)
+            archive = self._open_listed(open_zip, place)
         except _DAMAGE as error:
-            raise ZipUnreadable("damaged_zip", f"its list of files cannot be read ({type(error).__name__})") from None
-        infos = [info for info in archive.infolist() if info.file_size or not info.orig_filename.endswith("/")]
+            raise ZipUnreadable(DAMAGED, f"its list of files cannot be read ({type(error).__name__})") from None
+        infos = [info for info in archive.infolist() if not _is_folder(info)]
         self._meter.count_entries(len(infos))
         shared = _find_shared(infos, archive.start_dir)
-        names = [clean_name(_read_name(info)) for info in infos]
-        is_system = [is_system_file(name) for name in names]
-        common = find_common_folder(list(itertools.compress(names, map(operator.not_, is_system))))
-        entries, skips, system_files = [], [], []
-        for info, full_name, is_left_out in zip(infos, names, is_system, strict=True):
-            name = full_name.removeprefix(common)
-            if is_left_out:
-                system_files.append(folder + name)
-            elif refusal := _find_refusal(info, self._meter.budget, is_shared=id(info) in shared):
-                skips.append(Skip(refusal[0], folder + name, refusal[1]))
-            else:
-                open_member = partial(self._open_member, open_zip, place, info, folder + name, _Count())
-                raw_name = show_name(_read_name(info))
-                raw_name_if_odd = raw_name if raw_name != name else None
-                entries.append(Entry(folder + name, raw_name_if_odd, info.file_size, open_member))
-        return Listing(entries, skips, system_files)
+        budget = self._meter.budget
+        listed = [
+            _Listed(
+                info,
+                partial(self._open_member, open_zip, place, info),
+                _find_refusal(info, budget, is_shared=id(info) in shared),
+            )
+            for info in infos
+        ]
+        return _make_listing(listed, folder)
+
+    def list_cut_entries(self, open_zip: Open, *, place: str, folder: str = "", why: ZipUnreadable) -> Listing:
+        """Return what can be found in a ZIP that has no list of its files, and what that is not. Raises ZipUnreadable.
+
+        The file that is cut is there with what the ZIP has of it, if that is text: an image that is cut is none.
+        """
+        archive = self._open_cut(open_zip, place)
+        budget, meter = self._meter.budget, Meter(self._meter.budget)
+        listed, listed_bytes = [], 0
+        for found in archive.walk(lambda file: cast(BinaryIO, MeasuredFile(file, meter, place))):
+            self._meter.count_entries(1)
+            listed_bytes += found.data_at - found.info.header_offset
+            if listed_bytes > budget.entries * DIRECTORY_BYTES:
+                raise ZipUnreadable("too_many_files", "what it says of its files is too long to be read")
+            if not _is_folder(found.info):
+                refusal = found.refusal or _find_refusal(found.info, budget, is_shared=False)
+                open_member = partial(self._open_found, open_zip, place, found)
+                listed.append(_Listed(found.info, open_member, refusal, is_cut=found.next_at is None))
+        rest = "its list is behind them" if archive.has_reached_list else "what is behind them is unknown"
+        found_files = f"{len(listed)} of its files could be found without it, and {rest}"
+        why_cut = Skip(why.reason, place, f"{why.detail}; {found_files}; get it anew")
+        return _make_listing(listed, folder)._replace(why_cut=why_cut)
 
     def copy(self, open_file: Open) -> BinaryIO:
         """Return a copy of a file that can be read at any place. It is gone when it is closed."""
@@ -148,17 +173,32 @@ class ZipReader:
         self, open_zip: Open, zip_place: str, info: zipfile.ZipInfo, place: str, count: _Count
     ) -> BinaryIO:
         with _refusing(place):
-            file = self._open_archive(open_zip, zip_place).open(info)
+            file = self._open_listed(open_zip, zip_place).open(info)
         return cast(BinaryIO, MeasuredFile(cast(BinaryIO, file), self._meter, place, count, info.compress_size))
 
-    def _open_archive(self, open_zip: Open, place: str) -> zipfile.ZipFile:
+    def _open_found(self, open_zip: Open, zip_place: str, found: FoundFile, place: str, count: _Count) -> BinaryIO:
+        file = self._open_cut(open_zip, zip_place).open(found)
+        return cast(BinaryIO, MeasuredFile(file, self._meter, place, count, found.info.compress_size))
+
+    def _open_listed(self, open_zip: Open, place: str) -> zipfile.ZipFile:
+        def read_list(file: BinaryIO) -> zipfile.ZipFile:
+            _check_end(file, self._meter.budget)
+            return zipfile.ZipFile(file)
+
+        return cast(zipfile.ZipFile, self._hold(open_zip, place, read_list))
+
+    def _open_cut(self, open_zip: Open, place: str) -> CutZip:
+        return cast(CutZip, self._hold(open_zip, place, CutZip))
+
+    def _hold(
+        self, open_zip: Open, place: str, begin: Callable[[BinaryIO], zipfile.ZipFile | CutZip]
+    ) -> zipfile.ZipFile | CutZip:
         if place in self._open:
             self._open.move_to_end(place)
             return self._open[place][1]
         file = open_zip()
         try:
-            _check_end(file, self._meter.budget)
-            archive = zipfile.ZipFile(file)
+            archive = begin(file)
         except BaseException:
             file.close()
             raise
@@ -177,6 +217,15 @@ class _Count:
     """How many bytes of a file have been counted: opened again, it is not counted again."""
 
     bytes = 0
+
+
+class _Listed(NamedTuple):
+    """A file of a ZIP, before it has its name. `open_member` is given that, and a count."""
+
+    info: zipfile.ZipInfo
+    open_member: Callable[[str, _Count], BinaryIO]
+    refusal: tuple[str, str] | None  # reason and detail
+    is_cut: bool = False
 
 
 class MeasuredFile(io.RawIOBase):
@@ -232,6 +281,43 @@ def _refusing(place: str) -> Iterator[None]:
         raise FileRefused(place, reason="damaged", detail=detail) from None
 
 
+def _make_listing(files: Sequence[_Listed], folder: str) -> Listing:
+    names = [clean_name(_read_name(file.info)) for file in files]
+    is_system = [is_system_file(name) for name in names]
+    common = find_common_folder(list(itertools.compress(names, map(operator.not_, is_system))))
+    entries, skips, system_files = [], [], []
+    for file, full_name, is_left_out in zip(files, names, is_system, strict=True):
+        name = full_name.removeprefix(common)
+        open_member = partial(file.open_member, folder + name, _Count())
+        refusal = file.refusal or (_look_at_cut(open_member) if file.is_cut else None)
+        if is_left_out:
+            system_files.append(folder + name)
+            continue
+        if refusal:
+            skips.append(Skip(refusal[0], folder + name, refusal[1]))
+        if not refusal or refusal == CUT_FILE:
+            raw_name = show_name(_read_name(file.info))
+            raw_name_if_odd = raw_name if raw_name != name else None
+            size_bytes = None if file.is_cut else file.info.file_size
+            entries.append(Entry(folder + name, raw_name_if_odd, size_bytes, open_member))
+    return Listing(entries, skips, system_files)
+
+
+def _look_at_cut(open_member: Open) -> tuple[str, str]:
+    """Return what to say of a file that is cut: CUT_FILE if what is there of it is of use."""
+    try:
+        with open_member() as file:
+            head = file.read(HEAD_BYTES)
+    except FileRefused as error:
+        return error.reason, error.detail
+    is_text = not (find_mime_type(head) or has_binary_bytes(head))
+    return CUT_FILE if head and (is_text or is_zip(head)) else NOTHING_OF_FILE
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    return not info.file_size and info.orig_filename.endswith("/")
+
+
 def _read_name(info: zipfile.ZipInfo) -> str:
     """Return the name as the ZIP has it: marked as UTF-8, or being it, or else in the code page of old ZIPs."""
     if info.flag_bits & _IS_UTF_8 or info.orig_filename.isascii():
@@ -280,16 +366,21 @@ def _check_end(file: BinaryIO, budget: Budget) -> None:
     tail = file.read()
     at = tail.rfind(b"PK\5\6")
     if at < 0 or len(tail) - at < _END.size:
-        raise ZipUnreadable("truncated_zip", "the list of its files, which is at the end, is missing; get it anew")
-    _, disk, first_disk, _, entries, list_bytes, _, _ = _END.unpack_from(tail, at)
+        raise ZipUnreadable(TRUNCATED, "the list of its files, which is at the end, is missing")
+    end_at = max(0, size_bytes - len(tail)) + at
+    _, disk, first_disk, _, entries, list_bytes, list_at, _ = _END.unpack_from(tail, at)
     place_at = at - _END_64_PLACE.size
     if place_at >= 0 and tail[place_at:at].startswith(b"PK\6\7"):
-        file.seek(_END_64_PLACE.unpack_from(tail, place_at)[2])
+        end_at = min(size_bytes, _END_64_PLACE.unpack_from(tail, place_at)[2])
+        file.seek(end_at)
         record = file.read(_END_64.size)
         if len(record) == _END_64.size:
-            _, _, _, _, disk, first_disk, _, entries, list_bytes, _ = _END_64.unpack(record)
+            _, _, _, _, disk, first_disk, _, entries, list_bytes, list_at = _END_64.unpack(record)
     if disk or first_disk:
         raise ZipUnreadable("split_zip", "it is one part of several; put them together, and import the whole")
     if entries > budget.entries or list_bytes > budget.entries * DIRECTORY_BYTES:
         raise ZipUnreadable("too_many_files", f"it lists {entries} files; {budget.entries} is the most")
+    file.seek(0)
+    if list_at + list_bytes < end_at and file.read(4) == b"PK\3\4":
+        raise ZipUnreadable(TRUNCATED, "the list at its end is that of a ZIP within it, and its own is missing")
     file.seek(0)

@@ -6,7 +6,8 @@
     documents_fts, conversations_fts, messages_fts    the words of their texts
 
 A row says nothing that the store does not say. Rows are deleted and written whole, so that the order in which
-documents came leaves no trace: see `dump_tables`.
+documents came leaves no trace: see `dump_tables`. Foreign keys tell programs that show tables where a row leads; nobody
+is held to them, for a note outlives its conversation.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pipeline.archive.views import Outline, View
 from pipeline.lineages import DocumentKey
 from pipeline.stages import ArchiveStage
 
-SCHEMA_VERSION = 1  # goes up with every change of what is written below: an index with another one is made anew
+SCHEMA_VERSION = 2  # goes up with every change of what is written below: an index with another one is made anew
 
 # What FTS5 finds of a hit counts this much: in what was said, in thinking and tool calls; in a title, in a note.
 MESSAGE_WEIGHTS, CONVERSATION_WEIGHTS = "3.0, 1.0", "4.0, 2.0"
@@ -62,30 +63,38 @@ CREATE TABLE conversations (
     outline TEXT NOT NULL
 );
 CREATE TABLE versions (
-    conversation_id TEXT NOT NULL, position INTEGER NOT NULL, doc_id TEXT NOT NULL,
+    conversation_id TEXT NOT NULL REFERENCES conversations (conversation_id),
+    position INTEGER NOT NULL, doc_id TEXT NOT NULL,
     PRIMARY KEY (conversation_id, position)
 );
 CREATE INDEX versions_by_doc_id ON versions (doc_id);
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY,
-    conversation_id TEXT NOT NULL, position INTEGER NOT NULL, key TEXT NOT NULL, parent TEXT,
+    conversation_id TEXT NOT NULL REFERENCES conversations (conversation_id),
+    position INTEGER NOT NULL, key TEXT NOT NULL, parent TEXT,
     role TEXT NOT NULL, origin TEXT, author TEXT, model TEXT, created TEXT, status TEXT, hidden TEXT,
-    is_active INTEGER NOT NULL, is_gone INTEGER NOT NULL, variant INTEGER NOT NULL, copy_of TEXT,
+    is_active INTEGER NOT NULL, is_gone INTEGER NOT NULL, variant INTEGER NOT NULL,
+    copy_of TEXT REFERENCES conversations (conversation_id),
     input_tokens INTEGER, output_tokens INTEGER, usage_id TEXT,
     text TEXT NOT NULL, work TEXT NOT NULL
 );
 CREATE UNIQUE INDEX messages_by_conversation ON messages (conversation_id, position);
 CREATE TABLE attachments (
-    conversation_id TEXT NOT NULL, position INTEGER NOT NULL, message TEXT,
+    conversation_id TEXT NOT NULL REFERENCES conversations (conversation_id),
+    position INTEGER NOT NULL, message TEXT,
     native_id TEXT, name TEXT, mime_type TEXT, size_bytes INTEGER, purpose TEXT, status TEXT NOT NULL, reason TEXT,
     blake3 TEXT, export TEXT, extra_file TEXT, is_derived INTEGER NOT NULL, url TEXT,
     PRIMARY KEY (conversation_id, position)
 );
 CREATE INDEX attachments_by_blake3 ON attachments (blake3);
 CREATE TABLE notes (
-    conversation_id TEXT NOT NULL PRIMARY KEY, title TEXT, note TEXT, changed_ns INTEGER NOT NULL
+    conversation_id TEXT NOT NULL PRIMARY KEY REFERENCES conversations (conversation_id),
+    title TEXT, note TEXT, changed_ns INTEGER NOT NULL
 );
-CREATE TABLE tags (conversation_id TEXT NOT NULL, tag TEXT NOT NULL, PRIMARY KEY (conversation_id, tag));
+CREATE TABLE tags (
+    conversation_id TEXT NOT NULL REFERENCES conversations (conversation_id),
+    tag TEXT NOT NULL, PRIMARY KEY (conversation_id, tag)
+);
 CREATE INDEX tags_by_tag ON tags (tag);
 CREATE TABLE unreadable (conversation_id TEXT NOT NULL PRIMARY KEY, problem TEXT NOT NULL);
 CREATE TABLE stamps (folder TEXT NOT NULL PRIMARY KEY, changed_ns INTEGER NOT NULL);
