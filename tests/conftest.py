@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -29,6 +30,17 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 
 def pytest_configure() -> None:
+    _take_interruptions()
+    _start_loopback()
+
+
+def _take_interruptions() -> None:
+    """Let tests interrupt what they start, also if they run in the background of a shell and so were made deaf to it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _start_loopback() -> None:
     """Start the loopback interface, if this is a network namespace of our own in which it is down.
 
     Tests talk to servers on 127.0.0.1 and nowhere else, so they pass with the network cut off:
