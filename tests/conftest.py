@@ -35,7 +35,7 @@ def pytest_configure() -> None:
 
 
 def _take_interruptions() -> None:
-    """Let tests interrupt what they start, also if they run in the background of a shell and so were made deaf to it."""
+    """Let tests interrupt what they start, also if they run in the background of a shell and were made deaf to it."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
