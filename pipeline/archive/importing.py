@@ -44,6 +44,7 @@ from pipeline.archive.importers.interface import Importer, Member, Peek, Recogni
 from pipeline.archive.importers.known import IMPORTERS
 from pipeline.archive.importers.options import Options, configure
 from pipeline.archive.reading import peek
+from pipeline.archive.reading.entries import DAMAGED_FILE
 from pipeline.archive.reading.sources import Source, open_source
 from pipeline.archive.record_tables import (
     Completed,
@@ -173,16 +174,22 @@ def identify_path(data: DataRoot, path: str) -> str:
 
 
 def _list_files(source: Source, keep: Callable[[Open], KeptFile]) -> tuple[list[tuple[SetMember, bool]], list[Skip]]:
-    """Return the files of a source, whether each is new in the store, and those that could not be read."""
+    """Return the files of a source, whether each is new in the store, and those that could not be read.
+
+    A ZIP with a damaged file is one of them, so that no byte of an export is lost.
+    """
     files: list[tuple[SetMember, bool]] = []
     refused: list[Skip] = []
-    for entry in source.entries:
+    waiting = list(source.entries)  # grows at its end
+    for entry in waiting:
         try:
             kept = keep(entry.open)
         except WriteFailed:
             raise
         except Exception as error:  # whatever is wrong with a file must not stop its siblings
             refused.append(describe_failure(error, "unreadable_file", entry.name))
+            if refused[-1].reason == DAMAGED_FILE and entry.within and entry.within not in waiting:
+                waiting.append(entry.within)
             continue
         member = SetMember(entry.name, kept.size_bytes, kept.blake3, kept.export, entry.raw_name)
         files.append((member, kept.is_new))

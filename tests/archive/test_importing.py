@@ -145,6 +145,23 @@ def test_a_zip_a_folder_and_standard_input_are_sources(data, importer, tmp_path,
     assert {file.name for file in coverage.sets[0].files if file.is_artifact} == {"owner.json"}
 
 
+def test_a_zip_with_a_damaged_file_is_kept_too_so_that_no_byte_is_lost(data, importer, tmp_path):
+    path = tmp_path / "export.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.json", json.dumps([notebook("n1", "hello")]))
+        archive.writestr("b.json", json.dumps([notebook("n2", "hello")]))
+    path.write_bytes(path.read_bytes().replace(b"n1", b"n9", 1))
+
+    coverage = import_paths(data, [str(path)], importers=[importer])
+    again = import_paths(data, [str(path)], importers=[importer])
+
+    assert totals(coverage) == (1, 1, 0, 0)
+    assert [(skip.reason, skip.place) for skip in coverage.sets[0].refused] == [("damaged", "a.json")]
+    assert [file.name for file in coverage.sets[0].files] == ["b.json", "export.zip"]
+    assert path.read_bytes() in snapshot(data.path / "docs" / "export").values()
+    assert again.sets[0].set_id == coverage.sets[0].set_id
+
+
 def test_a_path_that_is_not_there_is_named_and_the_others_are_imported(data, importer, tmp_path):
     path = write(tmp_path / "a.json", notebook("n1", "hello"))
 

@@ -25,6 +25,10 @@ class Entry(NamedTuple):
     raw_name: str | None
     size_bytes: int | None  # as the source says: it may be wrong
     open: Callable[[], BinaryIO]
+    within: Entry | None = None  # the ZIP that has it, if that is not to be kept itself
+
+
+DAMAGED_FILE = "damaged"
 
 
 class FileRefused(PipelineError):

@@ -94,17 +94,18 @@ class _Gathering:
     def _add_container(self, entry: Entry) -> bool:
         """Add what is in a file if it is a ZIP, else the file; tell whether it is a ZIP."""
         listing = self._list_zip(entry, entry.open, folder="") if _looks_like_zip(entry) else None
-        if listing is None or listing.why_cut:
+        is_kept = listing is None or listing.why_cut is not None
+        if is_kept:
             self._entries.append(entry)
         if listing:
-            self._add_listing(listing, depth=1)
+            self._add_listing(listing, depth=1, within=None if is_kept else entry)
         return listing is not None
 
-    def _add_listing(self, listing: Listing, *, depth: int) -> None:
+    def _add_listing(self, listing: Listing, *, depth: int, within: Entry | None) -> None:
         self._skips += listing.skips
         self._notes.setdefault("system_file", []).extend(listing.system_files)
         for entry in listing.entries:
-            self._add(entry, partial(self._reader.copy, entry.open), depth=depth)
+            self._add(entry._replace(within=within), partial(self._reader.copy, entry.open), depth=depth)
 
     def _add(self, entry: Entry, open_zip: Open, *, depth: int) -> None:
         """Add a file, and what is in it if it is a ZIP. `depth`: in how many ZIPs it is."""
@@ -118,10 +119,11 @@ class _Gathering:
             )
             return
         listing = self._list_zip(entry, open_zip, folder=entry.name + "/")
-        if listing is None or listing.why_cut or (entry.size_bytes or 0) <= WHOLE_ZIP_BYTES:
+        is_kept = listing is None or listing.why_cut is not None or (entry.size_bytes or 0) <= WHOLE_ZIP_BYTES
+        if is_kept:
             self._entries.append(entry)
         if listing:
-            self._add_listing(listing, depth=depth + 1)
+            self._add_listing(listing, depth=depth + 1, within=None if is_kept else entry)
 
     def _list_zip(self, entry: Entry, open_zip: Open, *, folder: str) -> Listing | None:
         """Return what a ZIP holds; None if it is to be taken as the file that it is."""

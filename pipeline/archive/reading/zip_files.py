@@ -27,6 +27,7 @@ from typing import BinaryIO, NamedTuple, cast
 from pipeline.archive.reading.binaries import HEAD_BYTES, find_mime_type, has_binary_bytes, is_zip
 from pipeline.archive.reading.cut_zips import CutZip, FoundFile
 from pipeline.archive.reading.entries import (
+    DAMAGED_FILE,
     Entry,
     FileRefused,
     clean_name,
@@ -278,7 +279,7 @@ def _refusing(place: str) -> Iterator[None]:
         yield
     except _DAMAGE as error:
         detail = f"its bytes in the ZIP are not as the ZIP says ({type(error).__name__})"
-        raise FileRefused(place, reason="damaged", detail=detail) from None
+        raise FileRefused(place, reason=DAMAGED_FILE, detail=detail) from None
 
 
 def _make_listing(files: Sequence[_Listed], folder: str) -> Listing:
