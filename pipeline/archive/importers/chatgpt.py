@@ -23,7 +23,7 @@ from pipeline.archive.importers.chatgpt_values import keep_rest
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.odd_values import TIME_WITHOUT_ZONE
 from pipeline.archive.importers.values import flag_of, id_of, list_of, object_of, objects_of, odd_of, text_of
-from pipeline.archive.reading import hash_record, read_items
+from pipeline.archive.reading import Item, hash_record, read_items
 from pipeline.archive.times import is_damaged_time, lacks_zone, order_of, read_time
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
@@ -95,7 +95,7 @@ class ChatGptImporter:
             if isinstance(item, Skip):
                 yield item
             else:
-                yield _make_record(item.value, f"{file.name}[{item.index}]", files)
+                yield _make_record(item, f"{file.name}[{item.index}]", files)
 
     def parse(self, record: Record) -> Parsed:
         value, context = object_of(record.value), object_of(record.context)
@@ -163,7 +163,8 @@ def _find_missing_shards(file: Member, files: ExportFiles) -> Iterator[Skip]:
         yield Skip("missing_shard", f"{folder}conversations-{number:03}.json", "the export has others with numbers")
 
 
-def _make_record(value: Any, place: str, files: ExportFiles) -> Record | Skip:
+def _make_record(item: Item, place: str, files: ExportFiles) -> Record | Skip:
+    value = item.value
     if not isinstance(value, dict):
         return Skip("not_a_conversation", place, f"a {type(value).__name__}; expected an object with mapping")
     is_page = is_shared_page(value)
@@ -174,7 +175,7 @@ def _make_record(value: Any, place: str, files: ExportFiles) -> Record | Skip:
     if key is None:
         key = text_of(value.get("shared_conversation_id")) if is_page else None
     context, sources = _gather_context(value, key, files)
-    return Record(key or _derive_key(value), place, value, context or None, sources)
+    return Record(key or _derive_key(value), place, value, context or None, sources, item.written)
 
 
 def _derive_key(value: dict[str, Any]) -> str:
