@@ -52,7 +52,7 @@ def new_hasher() -> blake3:
     return blake3()
 
 
-def hash_pieces(pieces: Iterable[bytes]) -> str:
+def hash_pieces(pieces: Iterable[bytes | memoryview]) -> str:
     """Return what `hash_bytes` returns of all pieces together."""
     hasher = blake3()
     for piece in pieces:

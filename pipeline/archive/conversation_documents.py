@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pipeline.archive.conversations import Conversation, Origin, Role, decode_conversation, encode_conversation
 from pipeline.archive.exports import describe_parent
 from pipeline.archive.importers.interface import Importer, Member, Parsed, Record
-from pipeline.archive.reading import hash_record
+from pipeline.archive.reading import hash_pair
 from pipeline.stages import ArchiveStage, Status
 from store.documents import DocumentStore
 from store.identity import check_file_name, digest_of, id_from_digest, id_of
@@ -58,7 +58,7 @@ def identify_record(importer: Importer, record: Record) -> RecordIdentity:
         "importer": importer.name,
         "version": importer.version,
         "key": record.key,
-        "record": hash_record({"value": record.value, "context": record.context}),
+        "record": hash_pair(record.value, record.context, record.written),
     }
     digest = digest_of(ArchiveStage.CONVERSATION, inputs)
     return RecordIdentity(inputs, digest, id_from_digest(digest))

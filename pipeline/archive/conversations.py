@@ -243,14 +243,15 @@ def encode_conversation(conversation: Conversation) -> bytes:
     Raises ValueError or TypeError for what is no plain JSON, such as a lone surrogate.
     """
     plain = to_json(conversation)
-    lines = []
+    pieces = [b"{\n  "]  # joined once: each copy of all messages takes as long as writing a tenth of them
     for name in sorted(plain):
+        if len(pieces) > 1:
+            pieces.append(b",\n  ")
         if name == "messages":
-            items = b",\n".join(b"    " + _write(message) for message in plain[name])
-            lines.append(b'  "messages": [\n' + items + b"\n  ]")
+            pieces += (b'"messages": [\n    ', b",\n    ".join(map(_write, plain[name])), b"\n  ]")
         else:
-            lines.append(b"  " + _write(name) + b": " + _write(plain[name]))
-    return b"{\n" + b",\n".join(lines) + b"\n}\n"
+            pieces += (_write(name), b": ", _write(plain[name]))
+    return b"".join((*pieces, b"\n}\n"))
 
 
 def decode_conversation(content: bytes) -> Conversation:

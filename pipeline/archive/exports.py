@@ -86,12 +86,13 @@ def keep_file(
     with open_file() as file:
         pieces = _list_pieces(file, on_read)
         start = _take(pieces, READ_AT_ONCE_BYTES)
-        if len(start) < READ_AT_ONCE_BYTES:
-            return _keep(documents, start, hash_bytes(start), len(start), now)
+        if sum(map(len, start)) < READ_AT_ONCE_BYTES:
+            content = b"".join(start)
+            return _keep(documents, content, hash_bytes(content), len(content), now)
         if _is_surely_new(documents, file):
-            with documents.stage_file(chain([start], pieces)) as staged:
+            with documents.stage_file(chain(start, pieces)) as staged:
                 return _keep(documents, staged, staged.blake3, staged.size_bytes, now)
-        measured = _measure(chain([start], pieces))
+        measured = _measure(chain(start, pieces))
     if documents.is_present(ArchiveStage.EXPORT, measured.export):
         return measured
     with open_file() as file, documents.stage_file(_list_pieces(file)) as staged:
@@ -139,12 +140,14 @@ def _list_pieces(file: BinaryIO, on_read: Callable[[int], None] = lambda count: 
         yield piece
 
 
-def _take(pieces: Iterator[bytes], size_bytes: int) -> bytes:
-    """Return the first pieces together: `size_bytes` or a little more, or all there is."""
-    taken = bytearray()
-    while len(taken) < size_bytes and (piece := next(pieces, b"")):
-        taken += piece
-    return bytes(taken)
+def _take(pieces: Iterator[bytes], size_bytes: int) -> list[bytes]:
+    """Return the first pieces: `size_bytes` together or a little more, or all there is."""
+    taken: list[bytes] = []
+    missing = size_bytes
+    while missing > 0 and (piece := next(pieces, b"")):
+        taken.append(piece)
+        missing -= len(piece)
+    return taken
 
 
 class ExportIdentity(NamedTuple):

@@ -37,6 +37,8 @@ def read_time(value: Any) -> str | None:
     >>> read_time(1735689600.5), read_time("2026-03-01T11:00:02+02:00"), read_time("2025-01-01T00:00:00.5+")
     ('2025-01-01T00:00:00.500000Z', '2026-03-01T09:00:02Z', None)
     """
+    if type(value) is float:  # nearly always, in the longest exports
+        return _read_number(value)
     if isinstance(value, str):
         return value if _WRITTEN.fullmatch(value) else _read_text(value.strip())
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +25,7 @@ from pipeline.archive.catalogue import read_catalogue
 from pipeline.archive.conversation_documents import Facts
 from pipeline.archive.coverage import SHOWN_FILES, Coverage, FileCoverage, SetCoverage, format_coverage
 from pipeline.archive.exports import keep_file, keep_set, list_sets
-from pipeline.archive.importers.interface import Member, Record, Skip
+from pipeline.archive.importers.interface import Member, Parsed, Record, Skip
 from pipeline.archive.importing import import_again, import_paths
 from pipeline.archive.record_tables import RecordRow, RecordTable, read_table, write_table
 from pipeline.spreadsheets import FORMULA_START, guard_text, unguard_text
@@ -64,6 +66,40 @@ def delete_derived(data: DataRoot) -> None:
 
 
 # What an import does
+
+
+class Circle:
+    """An object that only the garbage collector can free."""
+
+    itself: Circle
+
+
+class CyclicImporter(NotebookImporter):
+    """Leaves a circle of objects behind for each record, and tells how many of them were there at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.circles: weakref.WeakSet[Circle] = weakref.WeakSet()
+        self.most = 0
+
+    def parse(self, record: Record) -> Parsed:
+        circle = Circle()
+        circle.itself = circle
+        self.circles.add(circle)
+        self.most = max(self.most, len(self.circles))
+        return super().parse(record)
+
+
+def test_circles_of_objects_are_collected_while_records_are_read_and_as_before_afterwards(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "COLLECT_EACH", 4)
+    importer = CyclicImporter()
+
+    import_paths(
+        data, [write(tmp_path / "a.json", *(notebook(f"n{number}") for number in range(40)))], importers=[importer]
+    )
+
+    assert 1 < importer.most <= 4
+    assert gc.isenabled()
 
 
 def test_each_record_is_a_conversation_or_a_skip_with_reason_and_place(data, importer, tmp_path):

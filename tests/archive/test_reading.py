@@ -17,6 +17,7 @@ from pipeline.archive.reading import (
     Item,
     Line,
     UnreadableJson,
+    hash_pair,
     hash_record,
     json_text,
     read_items,
@@ -500,6 +501,33 @@ def test_equal_records_have_one_hash_whatever_the_order_of_their_keys():
     assert hash_record([1, 2]) != hash_record([2, 1])
     assert hash_record("1") != hash_record(1)
     assert hash_record(None) != hash_record("")
+
+
+@pytest.mark.parametrize("context", [None, {"z": "é", "account": "a"}])
+@pytest.mark.parametrize("value", ['{"b": [1, {"d": 1.50, "c": "é"}], "a": null}', "[[[]]]", '"x"', "1e2"])
+def test_what_was_written_while_reading_gives_the_hash_of_its_record(value, context):
+    (item,) = read_items(give(f"[{value}]"))
+
+    assert item.written is not None
+    expected = hash_record({"context": context, "value": json.loads(value)})
+    assert hash_pair(item.value, context, item.written) == hash_pair(item.value, context, None) == expected
+
+
+@pytest.mark.parametrize(
+    "value", ['{"a": NaN}', '["\\ud800"]', '{"a": 1, "a": 2}', '{"a": "\\u0022\\u0022", "": 1, "": 2}']
+)
+def test_of_a_value_that_was_changed_nothing_is_written(value):
+    item = next(read_items(give(f"[{value}]")))
+
+    assert item.written is None
+
+
+def test_what_was_written_of_a_long_value_is_not_held_beside_it(monkeypatch):
+    monkeypatch.setattr("pipeline.archive.reading.clean_values.LONGEST_KEPT", 1000)
+
+    written = [item.written for item in read_items(give(json.dumps(["short", "long " * 200])))]
+
+    assert [each is not None for each in written] == [True, False]
 
 
 def test_the_hash_of_a_record_is_the_same_in_every_version():

@@ -23,7 +23,7 @@ from pipeline.archive.importers.chatgpt_values import keep_rest
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.odd_values import TIME_WITHOUT_ZONE
 from pipeline.archive.importers.values import flag_of, id_of, list_of, object_of, objects_of, odd_of, text_of
-from pipeline.archive.reading import hash_record, read_items
+from pipeline.archive.reading import Item, hash_record, read_items
 from pipeline.archive.times import is_damaged_time, lacks_zone, order_of, read_time
 from pipeline.archive.titles import choose_title
 from pipeline.archive.trees import settle_tree
@@ -62,7 +62,11 @@ KIND_BY_FIELD: dict[str, type] = {
 KIND_BY_NODE_FIELD: dict[str, type] = {"id": str, "parent": str, "children": list}
 KIND_BY_MESSAGE_FIELD: dict[str, type] = {"id": str, "author": dict, "metadata": dict, "end_turn": bool}
 KIND_BY_METADATA_FIELD: dict[str, type] = {"model_slug": str, "attachments": list, HIDDEN_FLAG: bool}
-ROLES = (Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.TOOL)
+# By names of this module, since a member of an enumeration is looked up slowly, and this is done for every message.
+USER, ASSISTANT, SYSTEM, TOOL = Role.USER, Role.ASSISTANT, Role.SYSTEM, Role.TOOL
+TOOL_USE, TOOL_RESULT, CITATION = Kind.TOOL_USE, Kind.TOOL_RESULT, Kind.CITATION
+HUMAN = Origin.HUMAN
+ROLES = frozenset({USER, ASSISTANT, SYSTEM, TOOL})
 SHOWN_AUTHOR_FIELDS = frozenset({"role", "name"})
 AUTHOR_FIELDS = SHOWN_AUTHOR_FIELDS | {"metadata"}  # which is nearly always empty
 METADATA_FIELDS = frozenset({"model_slug", "attachments", HIDDEN_FLAG})
@@ -95,7 +99,7 @@ class ChatGptImporter:
             if isinstance(item, Skip):
                 yield item
             else:
-                yield _make_record(item.value, f"{file.name}[{item.index}]", files)
+                yield _make_record(item, f"{file.name}[{item.index}]", files)
 
     def parse(self, record: Record) -> Parsed:
         value, context = object_of(record.value), object_of(record.context)
@@ -163,7 +167,8 @@ def _find_missing_shards(file: Member, files: ExportFiles) -> Iterator[Skip]:
         yield Skip("missing_shard", f"{folder}conversations-{number:03}.json", "the export has others with numbers")
 
 
-def _make_record(value: Any, place: str, files: ExportFiles) -> Record | Skip:
+def _make_record(item: Item, place: str, files: ExportFiles) -> Record | Skip:
+    value = item.value
     if not isinstance(value, dict):
         return Skip("not_a_conversation", place, f"a {type(value).__name__}; expected an object with mapping")
     is_page = is_shared_page(value)
@@ -174,7 +179,7 @@ def _make_record(value: Any, place: str, files: ExportFiles) -> Record | Skip:
     if key is None:
         key = text_of(value.get("shared_conversation_id")) if is_page else None
     context, sources = _gather_context(value, key, files)
-    return Record(key or _derive_key(value), place, value, context or None, sources)
+    return Record(key or _derive_key(value), place, value, context or None, sources, item.written)
 
 
 def _derive_key(value: dict[str, Any]) -> str:
@@ -352,7 +357,8 @@ class _Tree(NamedTuple):
 
 def _read_tree(mapping: dict[str, Any], conversation: Conversation) -> _Tree:
     nodes = {key: object_of(node) for key, node in mapping.items()}
-    renamed = [key for key, node in nodes.items() if isinstance(node.get("id"), str) and node["id"] not in nodes]
+    others = [(key, node["id"]) for key, node in nodes.items() if node.get("id", key) != key]  # nearly always none
+    renamed = [key for key, own_id in others if isinstance(own_id, str) and own_id not in nodes]
     key_by_id = {nodes[key]["id"]: key for key in sorted(renamed, reverse=True)}  # of two, the first key counts
     parents = _read_parents(nodes, key_by_id)
     message_by_node: dict[str, Message] = {}
@@ -454,9 +460,9 @@ def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
         extra=extra,
     )
     message.hidden = _why_hidden(value, metadata, message)
-    if message.role == Role.USER:
-        message.origin = Origin.RUNTIME_CONTEXT if message.hidden == "context" else Origin.HUMAN
-    elif message.role == Role.ASSISTANT:
+    if message.role == USER:
+        message.origin = Origin.RUNTIME_CONTEXT if message.hidden == "context" else HUMAN
+    elif message.role == ASSISTANT:
         message.group = text_of(metadata.get("turn_exchange_id")) or text_of(metadata.get("request_id"))
     if rest := _keep_metadata(metadata, message):
         message.extra["metadata"] = rest
@@ -465,8 +471,8 @@ def _read_message(key: str, value: Any, conversation: Conversation) -> Message:
 
 def _read_role(author: dict[str, Any], conversation: Conversation) -> str:
     role = author.get("role")
-    if role in ROLES:
-        return str(role)
+    if isinstance(role, str) and role in ROLES:
+        return role
     _warn(conversation, "unknown_role")
     return Role.UNKNOWN
 
@@ -483,7 +489,7 @@ def _why_hidden(value: dict[str, Any], metadata: dict[str, Any], message: Messag
     is_flagged = metadata.get(HIDDEN_FLAG) is True
     if not is_flagged and not _weighs_nothing(value):
         return None
-    if message.role == Role.SYSTEM and not message.blocks:
+    if message.role == SYSTEM and not message.blocks:
         return "empty system seed"
     return "vendor flag" if is_flagged else "weight 0"
 
@@ -534,7 +540,7 @@ def _keep_metadata(metadata: dict[str, Any], message: Message) -> dict[str, Any]
 
 def _keep_uncited(metadata: dict[str, Any], name: str, message: Message) -> None:
     """Leave the sources in the metadata that no citation of the message holds."""
-    cited = {id(block.extra.get("source")) for block in message.blocks if block.kind == Kind.CITATION}
+    cited = {id(block.extra.get("source")) for block in message.blocks if block.kind == CITATION}
     if not isinstance(metadata[name], list):
         return
     metadata[name] = [source for source in metadata[name] if id(source) not in cited]
@@ -551,7 +557,7 @@ def _join_pieces(messages: list[Message]) -> None:
     message_by_key = {message.key: message for message in messages} if pieces else {}
     for message in pieces:
         before = message_by_key.get(message.parent or "")
-        if before is not None and message.role == before.role == Role.ASSISTANT:
+        if before is not None and message.role == before.role == ASSISTANT:
             before.group = before.group or before.key
             message.group = before.group
 
@@ -576,14 +582,14 @@ def _pair_calls(messages: list[Message]) -> None:
     """
     calls_by_message: dict[str, tuple[_Call, ...]] = {}
     for message in messages:
-        calls = () if message.origin == Origin.HUMAN else calls_by_message.get(message.parent or "", ())
+        calls = () if message.origin == HUMAN else calls_by_message.get(message.parent or "", ())
         for block in message.blocks:
-            if block.kind == Kind.TOOL_USE:
+            if block.kind == TOOL_USE:
                 block.call_id = message.key
                 calls = (*calls, _Call(message.key, block.tool_name or ""))[-MOST_OPEN_CALLS:]
         if calls:
             calls_by_message[message.key] = calls
-            if message.role == Role.TOOL:
+            if message.role == TOOL:
                 _answer_call(message, _choose_call(message, calls))
 
 
@@ -596,12 +602,12 @@ def _choose_call(message: Message, calls: tuple[_Call, ...]) -> _Call:
 
 
 def _answer_call(message: Message, call: _Call) -> None:
-    if not any(block.kind == Kind.TOOL_RESULT for block in message.blocks):
-        message.blocks.insert(0, Block(Kind.TOOL_RESULT))  # pictures, or nothing at all, answer a call, too
+    if not any(block.kind == TOOL_RESULT for block in message.blocks):
+        message.blocks.insert(0, Block(TOOL_RESULT))  # pictures, or nothing at all, answer a call, too
     for block in message.blocks:
-        if block.kind in (Kind.TOOL_RESULT, Kind.ATTACHMENT):
+        if block.kind in (TOOL_RESULT, Kind.ATTACHMENT):
             block.call_id = call.key
-        if block.kind == Kind.TOOL_RESULT:
+        if block.kind == TOOL_RESULT:
             block.tool_name = block.tool_name or message.author or call.tool
 
 

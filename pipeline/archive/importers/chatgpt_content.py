@@ -22,6 +22,10 @@ CONTEXT_TYPES = frozenset({"user_editable_context", "model_editable_context"})
 KNOWN_BY_NAME = ("tether_browsing_code", "app_pairing_content", "super_widget")  # what is in them, nobody has said
 FAILED = ("fail", "error")  # beginnings of aggregate_result.status
 
+# By names of this module, since a member of an enumeration is looked up slowly, and this is done for every message.
+USER, ASSISTANT, TOOL = Role.USER, Role.ASSISTANT, Role.TOOL
+TEXT, CODE, TOOL_RESULT = Kind.TEXT, Kind.CODE, Kind.TOOL_RESULT
+
 FLAG_BY_END = {"interrupted": "interrupted", "max_tokens": "truncated"}
 KIND_BY_FIELD: dict[str, type] = {
     **dict.fromkeys(["text", "content", "language", "url", "title", "snippet", "result", "summary", "name"], str),
@@ -50,7 +54,7 @@ def tool_of(message: dict[str, Any]) -> str | None:
     recipient = message.get("recipient")
     if not recipient or not isinstance(recipient, str) or recipient in NOT_A_TOOL:
         return None
-    return recipient if object_of(message.get("author")).get("role") == Role.ASSISTANT else None
+    return recipient if object_of(message.get("author")).get("role") == ASSISTANT else None
 
 
 def content_type_of(message: dict[str, Any]) -> str | None:
@@ -63,18 +67,18 @@ def read_blocks(message: dict[str, Any]) -> list[Block]:
     author, metadata = object_of(message.get("author")), object_of(message.get("metadata"))
     attachments, content = Attachments(), message.get("content")
     text = _plain_text_of(content)
-    blocks = _read_content(content, attachments) if text is None else [Block(Kind.TEXT, text)]
+    blocks = _read_content(content, attachments) if text is None else [Block(TEXT, text)]
     role, tool = author.get("role"), tool_of(message)
     if tool is not None and content_type_of(message) not in THOUGHTS:
         blocks = _make_call(blocks, tool)
-    elif role == Role.TOOL:
+    elif role == TOOL:
         _make_results(blocks, author.get("name"), metadata)
-    elif role == Role.ASSISTANT and blocks:
+    elif role == ASSISTANT and blocks:
         _add_what_answers_name(blocks, metadata, attachments)
     if metadata:
         _add_metadata(blocks, metadata, attachments)
     if attachments.blocks:
-        purpose = "upload" if role == Role.USER else "generated"
+        purpose = "upload" if role == USER else "generated"
         for block in attachments.blocks.values():
             if block.attachment is not None and block.attachment.purpose is None:
                 block.attachment.purpose = purpose
@@ -104,7 +108,7 @@ def _read_content(content: Any, attachments: Attachments) -> list[Block]:
         return [Block(Kind.CONTEXT, text="\n".join(_list_texts(content)) or None, raw=content)]
     if reader is None:
         return _read_unknown(content, attachments)
-    blocks = reader.read(content, attachments) or _read_texts(content, KIND_OF_TEXTS.get(str(kind), Kind.TEXT))
+    blocks = reader.read(content, attachments) or _read_texts(content, KIND_OF_TEXTS.get(str(kind), TEXT))
     is_plain = len(content) <= 2 and blocks and blocks[0].text  # nearly always
     if not is_plain and (rest := _list_rest(content, reader, blocks)):
         if not blocks:
@@ -139,14 +143,14 @@ def keep_odd(record: dict[str, Any]) -> dict[str, Any]:
 
 def _read_unknown(content: dict[str, Any], attachments: Attachments) -> list[Block]:
     if "content_type" not in content and content.keys() <= {"parts", "text"}:
-        return _read_parts(content, attachments) or _read_texts(content, Kind.TEXT)
+        return _read_parts(content, attachments) or _read_texts(content, TEXT)
     texts = _list_texts(content)
     pointers = [block for part in objects_of(content.get("parts")) for block in collect_pointers(part, attachments)]
     return [_keep_unknown(content, "\n".join(texts) or None), *pointers]
 
 
 def _keep_unknown(raw: Any, text: str | None) -> Block:
-    return Block(Kind.TEXT if text else Kind.CONTEXT, text=text, raw=raw, flags=["unknown_type"])
+    return Block(TEXT if text else Kind.CONTEXT, text=text, raw=raw, flags=["unknown_type"])
 
 
 def _list_texts(content: dict[str, Any]) -> list[str]:
@@ -180,7 +184,7 @@ def _read_parts(content: dict[str, Any], attachments: Attachments) -> list[Block
 
 def _end_text(blocks: list[Block], texts: list[str]) -> None:
     if texts:
-        blocks.append(Block(Kind.TEXT, text="\n".join(texts)))
+        blocks.append(Block(TEXT, text="\n".join(texts)))
         texts.clear()
 
 
@@ -201,7 +205,7 @@ def _read_transcription(part: dict[str, Any], attachments: Attachments) -> list[
     pointers = collect_pointers({"asset_pointer": part.get("asset_pointer")}, attachments)
     rest = keep_rest(part, frozenset({"content_type", "text", "asset_pointer"}))
     if text := text_of(part.get("text")):
-        return [Block(Kind.TEXT, text=text, flags=["transcription"], extra=rest), *pointers]
+        return [Block(TEXT, text=text, flags=["transcription"], extra=rest), *pointers]
     return [_keep_unknown(part, None), *pointers] if keep_odd(part) else pointers
 
 
@@ -226,7 +230,7 @@ def _take_pointers(value: Any, attachments: Attachments) -> list[Block]:
 def _read_code(content: dict[str, Any], _: Attachments) -> list[Block]:
     language = text_of(content.get("language"))
     known = None if language == "unknown" else language
-    return [Block(Kind.CODE, text="\n".join(_first_text(content)), language=known)]
+    return [Block(CODE, text="\n".join(_first_text(content)), language=known)]
 
 
 def _first_text(content: dict[str, Any]) -> list[str]:
@@ -235,7 +239,7 @@ def _first_text(content: dict[str, Any]) -> list[str]:
 
 
 def _read_output(content: dict[str, Any], _: Attachments) -> list[Block]:
-    return [Block(Kind.TOOL_RESULT, text="\n".join(_first_text(content)))]
+    return [Block(TOOL_RESULT, text="\n".join(_first_text(content)))]
 
 
 def _read_thoughts(content: dict[str, Any], _: Attachments) -> list[Block]:
@@ -283,7 +287,7 @@ def _read_context(content: dict[str, Any], fields: tuple[str, ...]) -> list[Bloc
 
 def _read_browsing(content: dict[str, Any], attachments: Attachments) -> list[Block]:
     text = text_of(content.get("result")) or text_of(content.get("summary")) or "\n".join(_list_texts(content))
-    result = Block(Kind.TOOL_RESULT, text=text)
+    result = Block(TOOL_RESULT, text=text)
     if (summary := text_of(content.get("summary"))) and summary != text:
         result.extra["summary"] = summary
     return [result, *_take_pointers(content.get("assets"), attachments)]
@@ -292,7 +296,7 @@ def _read_browsing(content: dict[str, Any], attachments: Attachments) -> list[Bl
 def _read_page(content: dict[str, Any], _: Attachments) -> list[Block]:
     """Read a passage of a page: what it says, and where it stands."""
     text = text_of(content.get("text")) or text_of(content.get("snippet")) or "\n".join(_list_texts(content))
-    blocks = [Block(Kind.TOOL_RESULT, text=text, flags=["quote"])]
+    blocks = [Block(TOOL_RESULT, text=text, flags=["quote"])]
     if (snippet := text_of(content.get("snippet"))) and snippet != text:
         blocks[0].extra["snippet"] = snippet
     if url := text_of(content.get("url")):
@@ -304,13 +308,13 @@ def _read_page(content: dict[str, Any], _: Attachments) -> list[Block]:
 
 def _read_system_error(content: dict[str, Any], _: Attachments) -> list[Block]:
     words = [text_of(content.get("name")), *_list_texts(content)]
-    return [Block(Kind.TEXT, text=": ".join(word for word in words if word), is_error=True, flags=["error"])]
+    return [Block(TEXT, text=": ".join(word for word in words if word), is_error=True, flags=["error"])]
 
 
 def _read_computer(content: dict[str, Any], attachments: Attachments) -> list[Block]:
     state = object_of(content.get("state"))
     words = [text_of(state.get("title")), text_of(state.get("url"))]
-    result = Block(Kind.TOOL_RESULT, text="\n".join(word for word in words if word))
+    result = Block(TOOL_RESULT, text="\n".join(word for word in words if word))
     if state:
         result.extra["state"] = state
     return [result, *_take_pointers(content.get("screenshot"), attachments)]
@@ -319,7 +323,7 @@ def _read_computer(content: dict[str, Any], attachments: Attachments) -> list[Bl
 def _read_citable_output(content: dict[str, Any], _: Attachments) -> list[Block]:
     metadata = object_of(content.get("metadata"))
     text = text_of(content.get("output_str")) or "\n".join(_list_texts(content))
-    blocks = [Block(Kind.TOOL_RESULT, text=text)]
+    blocks = [Block(TOOL_RESULT, text=text)]
     if metadata:
         blocks[0].extra["metadata"] = metadata
     if url := text_of(metadata.get("display_url")):
@@ -356,8 +360,8 @@ KIND_OF_TEXTS = {
 
 def _make_call(blocks: list[Block], tool: str) -> list[Block]:
     """Put a call in the place of the words that are sent to a tool."""
-    words = [block for block in blocks if block.kind in (Kind.TEXT, Kind.CODE)]
-    others = [block for block in blocks if block.kind not in (Kind.TEXT, Kind.CODE)]
+    words = [block for block in blocks if block.kind in (TEXT, CODE)]
+    others = [block for block in blocks if block.kind not in (TEXT, CODE)]
     text = "\n".join(block.text or "" for block in words)
     arguments = read_json_object(text)
     call = Block(Kind.TOOL_USE, tool_name=tool, input=text if arguments is None else arguments)
@@ -375,9 +379,9 @@ def _make_results(blocks: list[Block], tool: Any, metadata: dict[str, Any]) -> N
     """Make results of the words of a tool. Whether code ran without an error, its aggregate_result says."""
     status = text_of(object_of(metadata.get("aggregate_result")).get("status"))
     for block in blocks:
-        if block.kind in (Kind.TEXT, Kind.CODE):
-            block.kind = Kind.TOOL_RESULT
-        if block.kind == Kind.TOOL_RESULT:
+        if block.kind in (TEXT, CODE):
+            block.kind = TOOL_RESULT
+        if block.kind == TOOL_RESULT:
             block.tool_name = text_of(tool)
             if status and block.is_error is None:
                 block.is_error = _is_failure(status)
@@ -391,7 +395,7 @@ def _is_failure(status: str) -> bool | None:
 
 def _add_what_answers_name(blocks: list[Block], metadata: dict[str, Any], attachments: Attachments) -> None:
     """Add the files in the sandbox and the citations of an answer."""
-    texts = [block for block in blocks if block.kind == Kind.TEXT]
+    texts = [block for block in blocks if block.kind == TEXT]
     is_cited = metadata.get("content_references") or metadata.get("citations")
     for block in texts:
         text = block.text or ""
@@ -412,7 +416,7 @@ def _add_metadata(blocks: list[Block], metadata: dict[str, Any], attachments: At
         _add_instructions(blocks, object_of(data))
     if metadata.get("is_user_system_message"):
         for block in blocks:
-            if block.kind == Kind.TEXT:
+            if block.kind == TEXT:
                 block.kind = Kind.CONTEXT
     if details := metadata.get("finish_details"):
         _flag_end(blocks, object_of(details).get("type"))
@@ -442,6 +446,6 @@ def _flag_end(blocks: list[Block], end: Any) -> None:
     flag = FLAG_BY_END.get(end) if isinstance(end, str) else None
     if flag is None:
         return
-    words = [block for block in blocks if block.kind in (Kind.TEXT, Kind.CODE, Kind.THINKING, Kind.TOOL_USE)]
+    words = [block for block in blocks if block.kind in (TEXT, CODE, Kind.THINKING, Kind.TOOL_USE)]
     if words:
         words[-1].flags.append(flag)

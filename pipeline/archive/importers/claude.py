@@ -18,7 +18,7 @@ from pipeline.archive.importers.claude_designs import is_design_chat, parse_desi
 from pipeline.archive.importers.claude_projects import SideFiles, is_memory, is_project, is_user
 from pipeline.archive.importers.interface import Member, Parsed, Peek, Recognition, Record, Skip
 from pipeline.archive.importers.values import id_of, list_of, object_of, objects_of, text_of
-from pipeline.archive.reading import hash_record, read_items
+from pipeline.archive.reading import Item, hash_record, read_items
 
 LOOKED_AT = 32  # values of a peek
 DEEPEST_ADDRESS = 4  # levels of a list of addresses
@@ -56,7 +56,7 @@ class ClaudeImporter:
     def split(self, file: Member, siblings: Sequence[Member]) -> Iterator[Record | Skip]:
         beside = SideFiles(file, siblings)
         for item in read_items(file):
-            yield item if isinstance(item, Skip) else _make_record(item.value, f"{file.name}[{item.index}]", beside)
+            yield item if isinstance(item, Skip) else _make_record(item, f"{file.name}[{item.index}]", beside)
 
     def parse(self, record: Record) -> Parsed:
         if is_design_chat(record.value):
@@ -96,13 +96,13 @@ def _list_addresses(value: Json, levels: int) -> Iterator[str]:
             yield from _list_addresses(inner, levels - 1)
 
 
-def _make_record(value: Json, place: str, beside: SideFiles) -> Record | Skip:
-    chat = object_of(value)
+def _make_record(item: Item, place: str, beside: SideFiles) -> Record | Skip:
+    chat = object_of(item.value)
     if not isinstance(chat.get("chat_messages"), list) and not is_design_chat(chat):
-        return _refuse(value, place)
+        return _refuse(item.value, place)
     key = id_of(chat.get("uuid")) or _derive_id(chat)
     context, sources = _look_beside(chat, beside)
-    return Record(key, place, chat, context or None, sources)
+    return Record(key, place, chat, context or None, sources, item.written)
 
 
 def _look_beside(chat: dict[str, Any], beside: SideFiles) -> tuple[dict[str, Any], list[str]]:

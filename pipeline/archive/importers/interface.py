@@ -34,6 +34,7 @@ class Record:
     value: Json  # what the file says of it
     context: Json = None  # what other files and the file's name add: resolved attachments, account, title
     sources: list[str] = field(default_factory=list)  # doc_ids of further exports that it needs, such as attachments
+    written: memoryview | None = field(default=None, compare=False, repr=False)  # the value, as its Item has it
 
 
 class Parsed(NamedTuple):

@@ -11,9 +11,10 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pipeline.archive.reading.clean_values import Broken, decode_value, explain_error, hash_record
+from pipeline.archive.reading.clean_values import Broken, decode_value, explain_error, hash_pair, hash_record
 from pipeline.archive.reading.decoding import decode_pieces
 from pipeline.archive.reading.json_text import LARGEST, Cut, JsonText, find_end_of_space, is_cut
 from pipeline.archive.reading.members import Member, Skip
@@ -25,6 +26,7 @@ __all__ = [
     "Item",
     "Line",
     "UnreadableJson",
+    "hash_pair",
     "hash_record",
     "peek",
     "read_items",
@@ -36,11 +38,13 @@ __all__ = [
 MOST_BROKEN = 1000  # elements of an array, behind which the rest of it is not looked at
 
 
-class Item(NamedTuple):
+@dataclass(slots=True)
+class Item:
     """An element of an array, or a value of its own: index 0, or the number of its line among the filled ones."""
 
-    index: int  # type: ignore[assignment]  # in the place of a tuple's method that nobody needs here
+    index: int
     value: Any
+    written: memoryview | None = field(default=None, compare=False, repr=False)  # while it was read, for `hash_pair`
 
 
 class Line(NamedTuple):
@@ -164,12 +168,12 @@ def _read_array(text: JsonText, name: str, open_objects: int = 0) -> Iterator[It
 
 def _take_element(text: JsonText, index: int, place: str, neighbours: Neighbours) -> Item | Skip:
     try:
-        item = Item(index, text.take_value())
+        value, _, written = text.take()
     except Broken as broken:
         neighbours.leave(text, broken)
         return Skip(broken.reason, place, broken.detail)
-    neighbours.learn(item.value)
-    return item
+    neighbours.learn(value)
+    return Item(index, value, written)
 
 
 def _enter_array(text: JsonText, prefixes: Sequence[str]) -> int:
@@ -253,7 +257,7 @@ def _join(held: list[str], line: str, size: int) -> str | None:
 def _read_line(line: str, number: int, notes: Counter[str], *, place: str, is_ended: bool) -> Line | Skip:
     start = find_end_of_space(line, 0)
     try:
-        value, end = decode_value(line, start, notes)
+        value, end, _ = decode_value(line, start, notes)
     except Broken as broken:
         return Skip(broken.reason, place, broken.detail)
     except ValueError as error:

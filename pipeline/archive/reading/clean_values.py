@@ -4,7 +4,7 @@ Clean: no lone surrogates (U+FFFD instead), no NaN or infinities (None instead),
 digits as text instead), nothing deeper than DEEPEST. What was changed is counted in notes, by its reason.
 
 Whether a value is clean is not looked for in Python: orjson writes it again, and refuses what is not. Only what it
-refuses is read a second time, with care.
+refuses is read a second time, with care. What was written is given along with the value, for the hash of its record.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import json
 import math
 import re
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from pipeline.archive.conversations import Json
 from pipeline.archive.reading.decoding import REPLACEMENT
-from store.identity import hash_bytes
+from store.identity import hash_bytes, hash_pieces
 
 DEEPEST = 200  # levels of lists and objects within a value
 TOO_DEEP = f"it has more than {DEEPEST} levels"
 ORJSON_DEEPEST = 254  # it writes nothing that is deeper, which is how depth is measured
+LIFT = ORJSON_DEEPEST - DEEPEST  # lists around a value that make one that is too deep too deep for orjson
+LONGEST_KEPT = 16 << 20  # bytes of a value as it was written: a longer one is written again, and not held beside itself
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -36,22 +38,41 @@ class Broken(Exception):
         super().__init__(f"{reason}: {detail}")
 
 
-def decode_value(window: str, at: int, notes: Counter[str]) -> tuple[Any, int]:
-    """Return the clean value that begins here, and where it ends. Raises JSONDecodeError; or Broken: too deep."""
+class Decoded(NamedTuple):
+    """A clean value, and where it ends in the window."""
+
+    value: Any
+    end: int
+    written: memoryview | None = None  # as hash_record writes it; None if it was not written, or is long
+
+
+def decode_value(window: str, at: int, notes: Counter[str]) -> Decoded:
+    """Return the clean value that begins here. Raises JSONDecodeError; or Broken: too deep."""
     try:
         if found := _decode_fast(window, at):
             return found
-        return _decode_with_care(window, at, notes)
+        return Decoded(*_decode_with_care(window, at, notes))
     except RecursionError:
         raise Broken("too_deep", TOO_DEEP) from None
 
 
 def hash_record(value: Json) -> str:
     """Return the BLAKE3 digest of a clean value as JSON with sorted keys: 64 hex characters, whatever their order."""
-    return hash_bytes(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
+    return hash_bytes(_write(value))
 
 
-def _decode_fast(window: str, at: int) -> tuple[Any, int] | None:
+def hash_pair(value: Json, context: Json, written: memoryview | None) -> str:
+    """Return hash_record({"value": value, "context": context}); `written` is the value, if it was written already."""
+    if written is None:
+        return hash_record({"value": value, "context": context})
+    return hash_pieces((b'{"context":', _write(context), b',"value":', written, b"}"))
+
+
+def _write(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _decode_fast(window: str, at: int) -> Decoded | None:
     """Return the value and its end, if it is clean. Raises JSONDecodeError, RecursionError."""
     try:
         value, end = _FAST.raw_decode(window, at)
@@ -61,18 +82,21 @@ def _decode_fast(window: str, at: int) -> tuple[Any, int] | None:
         raise
     except ValueError:  # an integer of thousands of digits, or what is no number
         return None
-    return (value, end) if _is_clean(value, window, at, end) else None
-
-
-def _is_clean(value: Any, window: str, at: int, end: int) -> bool:
-    """Whether orjson can write the value, and as many quotes come out as stood there: a lost key took some along."""
-    for _ in range(ORJSON_DEEPEST - DEEPEST):
-        value = [value]
+    lifted = value
+    for _ in range(LIFT):
+        lifted = [lifted]
     try:
-        written = orjson.dumps(value)
+        written = _write(lifted)
     except TypeError:  # surrogates, integers beyond 64 bits, too many levels
-        return False
-    return written.count(b'"') == window.count('"', at, end) and window.find("\\u0022", at, end) < 0
+        return None
+    if written.count(b'"') != window.count('"', at, end) or _has_escaped_quote(window, at, end):
+        return None  # a key that stood there twice took some quotes along
+    return Decoded(value, end, memoryview(written)[LIFT:-LIFT] if len(written) <= LONGEST_KEPT else None)
+
+
+def _has_escaped_quote(window: str, at: int, end: int) -> bool:
+    """Whether a quote is written in a way that hides it from counting."""
+    return window.find("0022", at, end) >= 0 and window.find("\\u0022", at, end) >= 0  # the first alone is faster
 
 
 def _refuse_constant(name: str) -> None:

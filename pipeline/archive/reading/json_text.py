@@ -11,7 +11,7 @@ from collections import Counter
 from json import JSONDecodeError
 from typing import Any, BinaryIO
 
-from pipeline.archive.reading.clean_values import Broken, decode_value, explain_error
+from pipeline.archive.reading.clean_values import Broken, Decoded, decode_value, explain_error
 from pipeline.archive.reading.decoding import PIECE_BYTES, decode_pieces
 
 LARGEST = 256 * 1024 * 1024  # characters of one value; in memory it is several times as many bytes
@@ -64,6 +64,10 @@ class JsonText:
 
     def take_value(self) -> Any:
         """Return the value that begins here, clean, and go behind it. Raises Broken or Cut, and stays here then."""
+        return self.take().value
+
+    def take(self) -> Decoded:
+        """Do what `take_value` does, and tell how the value was written."""
         if not self.next_character():
             raise Cut(self.offset())
         if len(self.window) - self.at < PIECE_BYTES // 4:
@@ -72,8 +76,9 @@ class JsonText:
             self._hold_word()
         while True:
             try:
-                value, self.at = decode_value(self.window, self.at, self._notes)
-                return value
+                decoded = decode_value(self.window, self.at, self._notes)
+                self.at = decoded.end
+                return decoded
             except JSONDecodeError as error:
                 if not self.may_be_cut(error):
                     raise Broken("malformed_item", explain_error(error, self.at), error.pos - self.at) from None

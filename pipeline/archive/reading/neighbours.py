@@ -59,7 +59,7 @@ class Neighbours:
         while True:
             for found in self._likeness.find_all(text.window, reached):
                 try:
-                    value, _ = decode_value(text.window, found.end(), Counter())
+                    value = decode_value(text.window, found.end(), Counter()).value
                 except JSONDecodeError as error:
                     if text.may_be_cut(error):
                         reached = found.start()  # it is tried again, with more of it
@@ -101,7 +101,7 @@ def _find_model(text: JsonText, error_at: int) -> Any:
     longest: tuple[int, Any] = 0, None
     for found in so_far.find_all(text.window, text.at + 1):
         with suppress(Broken, JSONDecodeError):
-            value, end = decode_value(text.window, found.end(), Counter())
+            value, end, _ = decode_value(text.window, found.end(), Counter())
             if so_far.fits(value):
                 longest = max(longest, (end - found.end(), value), key=lambda each: each[0])
     return longest[1]

@@ -85,7 +85,7 @@ def _read_alone(line: str) -> Any:
     """Return the value that a line is; None if it is none."""
     start = find_end_of_space(line, 0)
     try:
-        value, end = decode_value(line, start, Counter())
+        value, end, _ = decode_value(line, start, Counter())
     except (Broken, ValueError):
         return None
     return value if find_end_of_space(line, end) == len(line) else None
