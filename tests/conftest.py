@@ -23,10 +23,10 @@ IFF_UP = 1
 
 
 def pytest_xdist_auto_num_workers() -> int | None:
-    """One worker more than there are cores: tests also wait, for disks, servers and other processes."""
+    """Two workers for each core: tests wait much, for disks, servers and other processes."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    return min((os.cpu_count() or 1) + 1, MOST_WORKERS)
+    return min(2 * (os.cpu_count() or 1), MOST_WORKERS)
 
 
 def pytest_configure() -> None:
