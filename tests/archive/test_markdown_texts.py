@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.archive.transcripts.markdown_texts import (
@@ -59,6 +59,8 @@ ATTACKS = [
     "# <script>alert(1)</script>\n<script>\n===\n",
     "*<script>*alert(1)**</script>**",
     "&lt;script&gt;alert(1)&lt;/script&gt; &#60;script&#62;",
+    "`code\n<script>alert(1)</script>` and > `more\n> <img src=x onerror=alert(1)>`",
+    "- ``code\n<script>alert(1)</script>`` `\n  <!-- `",
     "$<script>alert(1)</script>$ \\(<img src=x onerror=alert(1)>\\) $$<svg onload=alert(1)>$$",
     'https://evil.example/<script>alert(1)</script> https://evil.example/"onmouseover=alert(1)',
 ]
@@ -89,6 +91,10 @@ PIECES = st.sampled_from([*MARKS.split(), "\n", "\n\n", "- ", "> ", "    ", "[a]
 
 
 @settings(max_examples=400, deadline=None)
+@example("`\n<script>`")
+@example("- `\n<script>`")
+@example("> `\n> <script>`")
+@example("[a]: x\n    <script>")
 @given(st.lists(PIECES, max_size=25).map("".join))
 def test_no_mixture_of_marks_lets_markup_through(text):
     for source in (render_html(text), show_markdown(f"before\n\n{contain(text)}\n\nafter")):

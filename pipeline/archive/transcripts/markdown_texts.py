@@ -251,7 +251,12 @@ def _escape_lines(lines: list[str], tokens: Sequence[Token], links: Mapping[str,
         else:
             written[first:end] = escape_inline("\n".join(lines[first:end]), links).split("\n")
         done.update(range(first, end))
-    for number in set(range(len(lines))) - done:  # link definitions, rules, bare list markers
+    others = set(range(len(lines))) - done  # link definitions, rules, bare list markers
+    for token in tokens:
+        before = _lines_of(token).start - 1
+        if token.type == "code_block" and before in others and lines[before].strip():
+            others.update(_lines_of(token))  # behind a definition that becomes text, it is no code
+    for number in others:
         written[number] = escape_inline(lines[number], links)
     return written
 
@@ -303,6 +308,7 @@ def fence_code(code: str, language: str) -> str:
 
 
 _CODE_MARKS = re.compile("`+")
+_TAG_ON_NEXT_LINE = re.compile(r"\n[ \t>]*<[A-Za-z/!?]")
 _WEB_ADDRESS = re.compile(r"<https?://[^\s<>`\\]*>", re.IGNORECASE)
 _DESTINATION = re.compile(r"\]\(\s*(<[^<>\n]*>|[^\s()<>]*(?:\([^\s()<>]*\)[^\s()<>]*)*)")
 _SPECIAL = re.compile(r"[\\`<!\[\]{]")
@@ -357,13 +363,18 @@ def _escape_at(text: str, start: int, links: Mapping[str, str], unmatched: set[i
 
 
 def _copy_code(text: str, start: int, unmatched: set[int]) -> Piece:
-    """Copy code up to the backticks that end it; backticks that nothing ends are text, of any length only once."""
+    """Copy code up to the backticks that end it; backticks that nothing ends are text, of any length only once.
+
+    A tag at the beginning of a line is HTML where that works, in code too: such code becomes text.
+    """
     marks = _CODE_MARKS.match(text, start)
     assert marks is not None
     length = len(marks[0])
     if length not in unmatched:
         for closing in _CODE_MARKS.finditer(text, marks.end()):
             if len(closing[0]) == length:
+                if _TAG_ON_NEXT_LINE.search(text, marks.end(), closing.start()):
+                    return Piece("\\`" * length, marks.end())
                 return Piece(text[start : closing.end()], closing.end())
         unmatched.add(length)
     return Piece(marks[0], marks.end())
