@@ -129,9 +129,8 @@ class NewFile:
     """A file being written: created exclusively, appended to, complete with `finish`."""
 
     def __init__(self, path: Path | str) -> None:
-        self._name = os.fspath(
-            path
-        )  # paths are joined as text where many files are written: Path takes 20 times as long
+        # Paths are joined as text where many files are written: Path takes 20 times as long.
+        self._name = os.fspath(path)
         self.size_bytes = 0
         try:
             self._descriptor = os.open(self._name, NEW_FILE, FILE_MODE)
